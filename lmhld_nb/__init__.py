@@ -1,7 +1,7 @@
 """The LMHLD notebook book's supporting module.
 
-Chapters write ``import lmhld_nb as lm`` and begin with ``book = lm.open(profile)``. What else they need is an attribute
-of ``lm``: its packages (``lm.plots``, ``lm.paper``, …), each imported when it is first used, and the names in `_NAMES`.
+Chapters write ``import lmhld_nb as lm`` and start with ``book = lm.open(profile)``. All else is an attribute of ``lm``:
+its packages (``lm.plots``, ``lm.paper``, …), each imported on first use, and the names in `_NAMES`.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ __version__ = "2.0.0.dev0"
 CAPS = {
     "ATEN_CPU_CAPABILITY": "avx2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
-    # Not AVX2: MKL takes that word on Intel's processors alone, and elsewhere silently uses the best it finds.
+    # Not AVX2: MKL accepts that value on Intel processors only, and elsewhere silently uses the best it finds.
     "MKL_CBWR": "COMPATIBLE",
     "OPENBLAS_CORETYPE": "Haswell",
-    # NumPy 2.4 gave its instruction sets new names, and warns of names that it does not have.
+    # NumPy 2.4 renamed its instruction sets, and warns about unknown names.
     "NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL"
     if tuple(map(int, version("numpy").split(".")[:2])) < (2, 4)
     else "X86_V4 AVX512_ICL AVX512_SPR",
 }
-"""What keeps each numerical library to instructions that every x86-64 processor with AVX2 has, so that results are the
-same bits everywhere. They are read when a library is loaded or first computes: hence here, before all imports."""
+"""Settings that restrict numerical libraries to instructions of every x86-64 processor with AVX2, so that results are
+the same bits everywhere. They are read when a library is loaded or first used, so they are set before all imports."""
 for _feature in os.environ.get("NPY_DISABLE_CPU_FEATURES", "").split():
-    if _feature not in CAPS["NPY_DISABLE_CPU_FEATURES"].split():  # the twin is made with fewer still
+    if _feature not in CAPS["NPY_DISABLE_CPU_FEATURES"].split():  # the twin is generated with even fewer
         CAPS["NPY_DISABLE_CPU_FEATURES"] += f" {_feature}"
 
 _CPU = Path("/proc/cpuinfo")
-# Where there is no AVX2, told to use it, ATen and OpenBLAS would end the process.
+# Without AVX2, these settings would make ATen and OpenBLAS end the process.
 if CAPPED := os.environ.get("LMHLD_PORTABLE") != "0" and not (_CPU.is_file() and " avx2" not in _CPU.read_text()):
     CAPPED = "numpy" not in sys.modules or CAPS.items() <= os.environ.items()
     os.environ |= CAPS
 
-# A wheel of rasterio brings PROJ's data along; those of QGIS or conda are of another version.
+# Wheels of rasterio include PROJ's data; those of QGIS or conda have another version.
 if (_rasterio := find_spec("rasterio")) and Path(str(_rasterio.origin)).with_name("proj_data").is_dir():
     for _name in ("PROJ_DATA", "PROJ_LIB"):
         os.environ.pop(_name, None)
@@ -52,7 +52,7 @@ _NAMES = {
     **dict.fromkeys(("open", "Book", "tidy"), "book.face"),
     **{"exercise": "book.exercises", "ledger": "book.ledger", "learn": "mapping", "view": "mapping.page"},
 }
-"""Names that this module passes on, and the module that each is in, or is."""
+"""Names that this module exports, and the module that each is in, or is."""
 
 if TYPE_CHECKING:
     from lmhld_nb.book.exercises import exercise as exercise
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """Import a package, or one of `_NAMES`, when it is first asked for: the command's ``--help`` needs none of them."""
+    """Import a package, or one of `_NAMES`, on first use: the command's ``--help`` needs none of them."""
     if name in _NAMES:
         module = importlib.import_module(f"lmhld_nb.{_NAMES[name]}")
         return getattr(module, name, module)

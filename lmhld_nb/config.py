@@ -1,4 +1,4 @@
-"""The project's folders, strict YAML, one-line errors, files that are written whole, and progress bars."""
+"""The project's folders, strict YAML, one-line errors, atomic files, and progress bars."""
 
 import importlib
 import json
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tqdm import auto, tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
-# Control characters (the escape that begins ANSI codes among them), line separators, overrides of the writing
+# Control characters (including the escape that starts ANSI codes), line separators, overrides of the writing
 # direction, and surrogates, which no terminal can encode.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _LONGEST_NAME = 200  # bytes; file systems take 255, and temporary files and locks add to a name
@@ -25,7 +25,7 @@ _LARGEST_YAML, _DEEPEST_YAML = 200_000, 32  # bytes; levels
 
 
 def printable(text: str) -> str:
-    """Return ``text`` on one line, with characters that could steer a terminal written as escapes."""
+    """Return ``text`` on one line, with characters that could control a terminal escaped."""
     line = re.sub(r"\s*[\r\n]\s*", " ", text)
     return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), line)
 
@@ -37,11 +37,11 @@ class UserError(Exception):
         super().__init__(printable(message))
 
     def _render_traceback_(self) -> list[str]:
-        return [f"{type(self).__name__}: {self}"]  # what IPython shows below a cell: no traceback
+        return [f"{type(self).__name__}: {self}"]  # shown by IPython below a cell, without a traceback
 
 
 class Interrupted(Exception):
-    """A signal stopped the work; what the same command needs to go on has been saved."""
+    """A signal stopped the work; all that the same command needs to continue has been saved."""
 
     def __init__(self, message: str, by: int = signal.SIGTERM) -> None:
         super().__init__(message)
@@ -49,13 +49,13 @@ class Interrupted(Exception):
 
 
 class Strict(BaseModel):
-    """A declaration read from YAML: unknown keys and wrong types are refused, values never change."""
+    """A declaration read from YAML: unknown keys and wrong types are refused, values are immutable."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 StrictT = TypeVar("StrictT", bound=BaseModel)
-# Every number that is read has bounds: far from what anybody wants, and from what a machine or a library would take.
+# Every number that is read has bounds, beyond any sensible value and within the limits of machines and libraries.
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Positive = Annotated[float, Field(gt=0, le=1e9)]
@@ -63,14 +63,14 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return ``values``, or raise ValueError where one of them is there twice (for a schema's lists)."""
+    """Return ``values``, or raise ValueError if one of them occurs twice (for lists in a schema)."""
     if twice := [value for value in values if values.count(value) > 1]:
         raise ValueError(f"{twice[0]} is given twice; name each once")
     return values
 
 
 def safe_name(text: str, what: str) -> str:
-    """Return ``text`` if it can become one component of a path, or raise `UserError`; ``what`` it names: "area"."""
+    """Return ``text`` if it is valid as one component of a path, else raise `UserError`; ``what`` it names: "area"."""
     if re.match(r"[^.\-/\\][^/\\]*\Z", text) and not _UNPRINTABLE.search(text) and len(text.encode()) <= _LONGEST_NAME:
         return text
     rule = f"not empty, no . or - first, no slashes or control characters, at most {_LONGEST_NAME} bytes"
@@ -78,12 +78,12 @@ def safe_name(text: str, what: str) -> str:
 
 
 def workdir() -> Path:
-    """Return the folder that holds ``data/``, ``runs/`` and ``build/``: ``LMHLD_WORKDIR``, else the project's root."""
+    """Return the folder of ``data/``, ``runs/`` and ``build/``: ``LMHLD_WORKDIR``, or the project's root."""
     return Path(os.environ.get("LMHLD_WORKDIR", ROOT)).resolve()
 
 
 def data_dir() -> Path:
-    """Return the folder of prepared data sets; ``LMHLD_DATA`` moves it (to a scratch disk, say)."""
+    """Return the folder of prepared data sets; ``LMHLD_DATA`` moves it (e.g. to a scratch disk)."""
     return Path(os.environ.get("LMHLD_DATA", workdir() / "data")).resolve()
 
 
@@ -99,7 +99,7 @@ def figures_dir(profile: str) -> Path:
 
 @contextmanager
 def environment_set(name: str, value: str) -> Iterator[None]:
-    """Set a variable of this process, and of those that it starts, for a block."""
+    """Set an environment variable of this process and its children for a block."""
     before = os.environ.get(name)
     os.environ[name] = value
     try:
@@ -110,13 +110,13 @@ def environment_set(name: str, value: str) -> Iterator[None]:
 
 
 def check_kind(path: Path) -> None:
-    """Refuse (UserError) what is neither file nor folder: reading a pipe or a device may never end."""
+    """Raise UserError unless ``path`` is a file or folder: reading a pipe or a device may never end."""
     if path.exists() and not path.is_file() and not path.is_dir():
         raise UserError(f"{path}: is neither a file nor a folder; save its content as a file and give that")
 
 
 def read_yaml(path: Path, schema: type[StrictT]) -> StrictT:
-    """Read ``path`` and check it against ``schema``; what is wrong with it is a `UserError`."""
+    """Read ``path`` and check it against ``schema``; raises `UserError` for anything invalid."""
     check_kind(path)
     try:
         if path.stat().st_size > _LARGEST_YAML:
@@ -129,17 +129,17 @@ def read_yaml(path: Path, schema: type[StrictT]) -> StrictT:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not readable as YAML ({error})") from None
     try:
-        # Through JSON, a list is accepted where a tuple is declared, and 1e-3 (text to YAML 1.1) not where a number is.
+        # Through JSON, a list is accepted for a declared tuple, but 1e-3 (text in YAML 1.1) not for a number.
         return schema.model_validate_json(json.dumps(raw))
     except ValidationError as error:
         raise UserError(f"{path}: {explain(error)}") from None
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML whose words mean the same to everybody: text, plain numbers, true, false and null; no tags, no aliases.
+    """YAML without surprises: text, plain numbers, true, false and null; no tags, no aliases.
 
-    YAML 1.1 reads 010 as 8, 1:30 as 90 and no as false, and takes the last of two equal keys. Here such words are text,
-    which no number's place accepts, and a second key is refused.
+    YAML 1.1 reads 010 as 8, 1:30 as 90 and no as false, and keeps the last of two equal keys. Here such words are text,
+    which is refused where a number is expected, and a repeated key is refused.
     """
 
     yaml_implicit_resolvers: dict[str, Any] = {}
@@ -175,9 +175,9 @@ for _tag, _pattern, _first in (
 
 
 def explain(error: ValidationError) -> str:
-    """Turn pydantic's report into one line that names the first wrong key and its correction."""
+    """Turn pydantic's report into one line that names the first invalid key and its correction."""
     first = error.errors()[0]
-    # Where a key may be of several types, pydantic adds the type it tried, which the user never wrote.
+    # If a key may have several types, pydantic adds the type that it tried, which the user never wrote.
     keys = [str(key) for key in first["loc"] if not re.match(r"literal\[|constrained-|\[key\]", str(key))]
     key = ".".join(keys) or "(top level)"
     others = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
@@ -188,7 +188,7 @@ def explain(error: ValidationError) -> str:
     value = first.get("input")
     is_text = isinstance(value, str) and re.fullmatch(r"[-+]?\d+e[-+]?\d+", value, re.IGNORECASE)
     hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if is_text else ""
-    own = first["type"] == "value_error"  # a check of ours: it may name modules and files
+    own = first["type"] == "value_error"  # one of our checks: it may name modules and files
     message = first["msg"].removeprefix("Value error, ") if own else first["msg"].lower()
     return f"key '{key[:80]}' = {repr(value)[:80]}: {message[:400]}{hint}{others}"
 
@@ -197,13 +197,13 @@ EXTENSIONS = "LMHLD_EXTENSIONS"
 
 
 def load_extensions(names: Iterable[str] | None = None) -> None:
-    """Import modules that register losses, metrics and the like (None: those of the parent process), or `UserError`."""
+    """Import modules that register losses, metrics etc. (None: those of the parent process); UserError on failure."""
     loaded = [name for name in os.environ.get(EXTENSIONS, "").split(",") if name]
     names = loaded if names is None else names
     for name in names:
         try:
             importlib.import_module(name)
-        except Exception as error:  # whatever the module does when it is imported
+        except Exception as error:  # whatever the module does on import
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
             way_out = "install its package or put its folder into PYTHONPATH"
             raise UserError(f"extension '{name}': cannot be imported ({reason}); {way_out}") from error
@@ -212,9 +212,9 @@ def load_extensions(names: Iterable[str] | None = None) -> None:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``, for a file or folder, that takes its name only if the block succeeds.
+    """Yield a temporary path beside ``path``, for a file or folder, which is renamed to it if the block succeeds.
 
-    What was there stays if it fails; what the system refuses is a `UserError`.
+    If it fails, the old content is kept; if the system refuses, `UserError`.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part{path.suffix}")
     try:
@@ -226,25 +226,25 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
-        if os.path.isdir(temporary):  # unlike Path's, these raise nothing where the folder may not be entered
+        if os.path.isdir(temporary):  # unlike those of Path, these do not raise if the folder may not be entered
             shutil.rmtree(temporary, ignore_errors=True)
         elif os.path.exists(temporary):
             temporary.unlink()
 
 
 def clear_left_behind(folder: Path) -> None:
-    """Delete what killed processes left half written in ``folder`` (`atomic_path`); only for who holds its lock."""
+    """Delete incomplete files of killed processes in ``folder`` (`atomic_path`); the caller must hold its lock."""
     for left in folder.glob(".*.part*"):
         shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:
-    """Return the error to raise where the system refuses to write ``path``."""
+    """Return the error to raise if the system refuses to write ``path``."""
     return UserError(f"{path}: cannot be written ({_reason(error)}); free space or choose another folder")
 
 
 def cannot_read(path: Path, error: OSError) -> UserError:
-    """Return the error to raise where the system refuses to read ``path``, which is there."""
+    """Return the error to raise if the system refuses to read the existing ``path``."""
     return UserError(f"{path}: cannot be read ({_reason(error)}); check its permissions")
 
 
@@ -260,7 +260,7 @@ def write_json(path: Path, content: object) -> None:
 
 
 def progress_bar(total: int, desc: str, unit: str, show: bool = True, initial: int = 0) -> Any:
-    """Return a tqdm bar, in a notebook a widget unless LMHLD_PROGRESS is ``lines``; a log gets it once a minute."""
+    """Return a tqdm bar, a widget in notebooks unless LMHLD_PROGRESS is ``lines``; logs get one line per minute."""
     kind = tqdm if os.environ.get("LMHLD_PROGRESS") == "lines" else auto.tqdm
     often = 0.1 if sys.stderr.isatty() or "ipykernel" in sys.modules else 60.0
     return kind(

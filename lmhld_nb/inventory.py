@@ -1,4 +1,4 @@
-"""Landslide inventories: sizes in pixels, quartiles, histograms, and what an expert looks at."""
+"""Landslide inventories: sizes in pixels, quartiles, histograms, and the features that experts use."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -13,8 +13,8 @@ from lmhld_nb.config import UserError
 from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.scenes.scene import Scene
 
-# scipy, which is here anyway. benchmarks/components.py has the times: OpenCV would save a third of a step that is a
-# tenth of the tiling, for a large dependency; connected-components-3d 4 labels wrongly in two dimensions.
+# scipy, which is a dependency anyway. benchmarks/components.py has the times: OpenCV, a large dependency, would save a
+# third of a step that is a tenth of the tiling; connected-components-3d 4 labels wrongly in two dimensions.
 EIGHT = np.ones((3, 3), int)
 
 
@@ -31,7 +31,7 @@ def scene_sizes(scene: Scene, rows_at_once: int = 512) -> np.ndarray:
 
 
 def area_sizes(area_scenes: Sequence[Scene]) -> np.ndarray:
-    """Return the pixels of each landslide of an area's scenes; a UserError says that none of them holds any."""
+    """Return the pixels of each landslide of an area's scenes; UserError if there is none."""
     sizes = np.concatenate([scene_sizes(scene) for scene in area_scenes])
     if len(sizes) == 0:
         first, *others = area_scenes
@@ -45,7 +45,7 @@ def components(strips: Iterable[tuple[np.ndarray, ...]], layers: Sequence[str] =
     """Measure every 8-connected landslide of a mask of any size (`landslide_sizes`), and its pixels in other layers.
 
     ``strips`` are, from top to bottom, the mask and one bool array of its shape per layer. One row per landslide:
-    ``size_px``, the layers, and its box ``top``, ``left``, and one beyond the last pixel ``bottom``, ``right``.
+    ``size_px``, the layers, and its bounding box ``top``, ``left``, ``bottom``, ``right`` (the last two exclusive).
     """
     names = ["size_px", *layers]
     parts = [np.zeros((0, len(names) + 4), np.int64)]
@@ -75,7 +75,7 @@ def components(strips: Iterable[tuple[np.ndarray, ...]], layers: Sequence[str] =
 
 
 def joined(pairs: np.ndarray, total: int) -> tuple[int, np.ndarray]:
-    """Join ``total`` parts by ``pairs`` (2, n) of their numbers; return how many groups, and each part's group."""
+    """Join ``total`` parts by ``pairs`` (2, n) of their numbers; return the number of groups, and each part's group."""
     graph = coo_array((np.ones(pairs.shape[1], bool), tuple(pairs)), shape=(total, total))
     count, group = connected_components(graph, directed=False)
     return int(count), group
@@ -100,8 +100,8 @@ def quartiles(sizes: np.ndarray) -> tuple[float, float, float]:
 
 
 def histogram(sizes: np.ndarray, bins: int = 24) -> tuple[np.ndarray, np.ndarray]:
-    """Return counts (bins,) and edges in px (bins + 1,) of one size or more, equally wide in log size (paper Fig 9)."""
-    # Half a pixel of room at both ends: rounding must not lose the smallest and the largest.
+    """Return counts (bins,) and edges in px (bins + 1,) of sizes, with equal widths in log size (paper Fig 9)."""
+    # Half a pixel of margin at both ends, so that rounding does not lose the smallest and the largest.
     edges = np.geomspace(sizes.min() - 0.5, sizes.max() + 0.5, bins + 1)
     return np.histogram(sizes, edges)[0], edges
 
@@ -130,7 +130,7 @@ def brightness(values: np.ndarray, bands: tuple[str, ...]) -> np.ndarray:
 
 
 def feature_layers(scene: Scene, window: Window) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Return brightness, NDVI and slope (degrees) of a window, as far as known (section 2.2); and its landslides."""
+    """Return brightness, NDVI and slope (degrees) of a window, if available (section 2.2), and its landslides."""
     with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
         values, landslide = image.read(window, scene.bands), labels.read(window) == 1
         layers = {"brightness": brightness(values * scene.scale, scene.bands)}

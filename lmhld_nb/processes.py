@@ -1,4 +1,4 @@
-"""Work done side by side, in processes that end with the one that started them, or ahead in a thread."""
+"""Parallel work in processes that end with their parent, or ahead of time in a thread."""
 
 import multiprocessing
 import os
@@ -24,14 +24,14 @@ _SCRATCH = "lmhld-"
 
 
 def cores() -> int:
-    """Return the number of processor cores this process may use."""
+    """Return the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_alive(process: int) -> bool:
-    """Say whether a process of this machine is at work, whoever it belongs to."""
+    """Whether a process of this machine is running, whoever owns it."""
     try:
-        with suppress(PermissionError):  # somebody else's
+        with suppress(PermissionError):  # another user's
             os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
@@ -40,17 +40,17 @@ def is_alive(process: int) -> bool:
 
 @contextmanager
 def scratch_folder() -> Iterator[str]:
-    """Yield a folder with a short path (sockets allow 107 bytes), and clear those that killed processes left."""
+    """Yield a folder with a short path (sockets allow 107 bytes), and remove those left by killed processes."""
     for left in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
         process = left.name.removeprefix(_SCRATCH).partition("-")[0]
         if process.isdigit() and not is_alive(int(process)):
-            shutil.rmtree(left, ignore_errors=True)  # it may be somebody else's
+            shutil.rmtree(left, ignore_errors=True)  # it may be another user's
     with tempfile.TemporaryDirectory(prefix=f"{_SCRATCH}{os.getpid()}-") as folder:
         yield folder
 
 
 def side_by_side(work: Callable[[Task], object], tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, Future]]:
-    """Do ``work``, a function of a module, on each task in a `pool`; yield tasks with their futures, as they end."""
+    """Run ``work``, a module-level function, on each task in a `pool`; yield tasks with their futures as they end."""
     with pool(min(workers, len(tasks))) as executor:
         futures = {executor.submit(work, task): task for task in tasks}
         for future in as_completed(futures):
@@ -59,7 +59,7 @@ def side_by_side(work: Callable[[Task], object], tasks: Sequence[Task], workers:
 
 @contextmanager
 def pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Yield an executor with ``workers`` fresh processes, which get SIGTERM when the block is left by an exception."""
+    """Yield an executor with ``workers`` new processes, which get SIGTERM if the block is left by an exception."""
     with _Pool(max(1, workers), multiprocessing.get_context("spawn"), _prepare_worker) as executor:
         try:
             yield executor
@@ -72,7 +72,7 @@ def pool(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 class _Pool(ProcessPoolExecutor):
     def submit(self, *work: Any, **options: Any) -> Future:
-        # The first call starts the processes. They inherit that Ctrl-C is ignored: their parent stops them in order.
+        # The first call starts the processes. They inherit that Ctrl-C is ignored: their parent stops them properly.
         in_main_thread = threading.current_thread() is threading.main_thread()
         before = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None
         try:
@@ -83,25 +83,25 @@ class _Pool(ProcessPoolExecutor):
 
 
 def _prepare_worker() -> None:
-    # tqdm's own lock is a semaphore, which a worker that is stopped would leave behind with a warning.
+    # tqdm's own lock is a semaphore, which a stopped worker would leak with a warning.
     tqdm.set_lock(threading.RLock())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     load_extensions()
 
 
 def _end_with_parent() -> None:
-    """Stop this worker when its parent was killed: the pool would leave it waiting for work for ever."""
+    """Stop this worker if its parent is killed: otherwise it would wait for work forever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
     while True:
-        # Again and again: work that stops at its next step may have had no step left when the first signal came.
+        # Repeatedly: work that stops at its next step may have had no step left when the first signal came.
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.5)
 
 
 def ahead(items: Generator[Item, None, None], length: int) -> Generator[Item, None, None]:
-    """Yield what ``items`` yields, computed up to ``length`` items ahead in a thread that ends with this generator."""
+    """Yield from ``items``, computed up to ``length`` items ahead in a thread that ends with this generator."""
     end = object()
     with ThreadPoolExecutor(1) as thread:
         coming = deque(thread.submit(next, items, end) for _ in range(length))

@@ -1,6 +1,6 @@
-"""Seals: digests by which damage is noticed when files are first opened in a process.
+"""Seals: digests that reveal damage when files are first opened in a process.
 
-A sealed record is JSON with ``files`` (SHA-256 by name, of files beside it) and ``seal`` (that of all else it says).
+A sealed record is JSON with ``files`` (SHA-256 by name, of files beside it) and ``seal`` (that of its other content).
 """
 
 import hashlib
@@ -12,31 +12,31 @@ from typing import Any
 
 
 def digest_of(path: Path, algorithm: str = "sha256") -> str:
-    """Return a file's digest, hexadecimal."""
+    """Return a file's digest in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def digest_once(path: Path) -> str:
-    """Return the SHA-256 of a file, read again in this process only where its size or date changed."""
+    """Return the SHA-256 of a file, read again in this process only if its size or date has changed."""
     status = path.stat()
     return _digest(path, status.st_size, status.st_mtime_ns)
 
 
-@lru_cache(maxsize=1 << 20)  # 4 files a run: one too small serves nobody
+@lru_cache(maxsize=1 << 20)  # 4 files per run: a cache that is too small is useless
 def _digest(path: Path, _size: int, _changed: int) -> str:
     return digest_of(path)
 
 
 def sealed(content: Mapping[str, Any], folder: Path, names: Iterable[str]) -> dict[str, Any]:
-    """Return ``content`` with the digests of files of ``folder``, and its own; raises OSError."""
+    """Return ``content`` with the digests of files in ``folder``, and its own; raises OSError."""
     content = {**content, "files": {name: digest_of(folder / name) for name in names}}
     record = json.loads(json.dumps(content), parse_constant=lambda _: None)  # as `config.write_json` does
     return {**record, "seal": seal_of(record)}
 
 
 def damage(record: Mapping[str, Any], folder: Path) -> str:
-    """Return what of a sealed record is not as it was written, "" if nothing; raises OSError.
+    """Return what has changed in a sealed record since it was written, "" if nothing; raises OSError.
 
     Files are read as in `digest_once`.
     """
@@ -49,6 +49,6 @@ def damage(record: Mapping[str, Any], folder: Path) -> str:
 
 
 def seal_of(record: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of all that a record says but its seal."""
+    """Return the SHA-256 of a record without its seal."""
     content = json.dumps({key: value for key, value in record.items() if key != "seal"}, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The patch explorer (chapter 02) for JupyterLab and voila; nothing that runs in batch imports it."""
+"""The patch explorer (chapter 02) for JupyterLab and voila; batch code does not import it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def patch_explorer(book: Book, area: str | None = None) -> ipywidgets.VBox:
 
     def draw() -> None:
         least = share.value / 100
-        judged = windows(chosen.value)[size.value]  # for a least share of 0
+        judged = windows(chosen.value)[size.value]  # for a minimum share of 0
         reasons = [np.where((reason == "") & (shares < least), "share", reason) for reason, shares in judged]
         pixels, step = picture_of(by_area[chosen.value][scene.value])
         here = reasons[scene.value]
@@ -75,7 +75,7 @@ def patch_explorer(book: Book, area: str | None = None) -> ipywidgets.VBox:
         shown.layout.display = "none" if message.value else None
 
     def move(_: object) -> None:
-        for control in (scene, size):  # they change with the area: one answer is enough
+        for control in (scene, size):  # they change with the area: one redraw is enough
             control.unobserve(answer, "value")
         scene.options, size.value = _numbered(by_area[chosen.value]), book.patch_size(chosen.value)
         for control in (scene, size):

@@ -13,12 +13,12 @@
 #
 # **The paper.** *LMHLD: a large-scale multi-source high-resolution landslide dataset* (Liu et al.) builds a benchmark
 # of 25,365 four-band satellite patches from seven study areas and trains seven networks of the U-Net family in five
-# experiments. This book repeats them from configuration files and puts its results beside the published ones; it then
+# experiments. This book repeats them from configuration files and shows its results beside the published ones; it then
 # checks the published numbers against each other, and asks what the paper does not.
 #
 # **Time.** 3 minutes to read, under half a minute to run.
 #
-# A *profile* decides everything: which data set, which networks, how long they train. `smoke` is for tests, `mini`
+# A *profile* determines everything: which data set, which networks, how long they train. `smoke` is for tests, `mini`
 # for a laptop, `paper` for a GPU. Change the cell below and run the chapter again.
 
 # %% tags=["parameters"]
@@ -64,9 +64,9 @@ print(f"bands: {', '.join(book.dataset.bands)}")
 # ## The runs
 #
 # Every training is a *run*, named by a hash of everything that decides its result. A finished run is never repeated.
-# The table counts the runs of this profile: rows are the experiments that need them (`1+2`: made once for both),
-# columns the networks. Look for the experiment that needs most. `lmhld plan PROFILE` lists each run with its state and
-# cost, `lmhld run PROFILE` makes the missing ones.
+# The table counts the runs of this profile: rows are the experiments that need them (`1+2`: trained once for both),
+# columns the networks. Look for the experiment that needs most. `lmhld plan PROFILE` lists each run with its status and
+# cost, `lmhld run PROFILE` trains the missing ones.
 
 # %%
 planned = book.plan()
@@ -88,8 +88,8 @@ print(
 )
 
 # %% [markdown]
-# Where a profile makes all experiments, experiment 4 needs most by far: seven areas in six orders, and every stage is a
-# run. Missing runs are trained when a chapter needs them, or beforehand by the command.
+# In a profile with all experiments, experiment 4 needs most runs by far: seven areas in six orders, and every stage is
+# a run. Missing runs are trained when a chapter needs them, or beforehand by the command.
 #
 # ## Beside the paper
 #
@@ -115,8 +115,8 @@ print(
 # %% [markdown]
 # ## Exercises
 #
-# Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the
-# book, folded away; the copies that `make student` writes leave them out.
+# Each question says what to set or to write, and the check below it tells you what is wrong. The book contains the
+# solutions, folded; the copies that `make student` writes leave them out.
 
 # %% [markdown]
 # ### Exercise 1: two profiles
@@ -148,7 +148,7 @@ with lm.exercise(1, changed):
 #
 # Copy `params/smoke.yaml` to a temporary folder as `mine.yaml`, with `name: mine`, and misspell `epochs` in its
 # `recipe` as `epoch`. Load it with `lm.experiments.load`, catch the error, and set `message` to its text. What would
-# have happened if the loader ignored unknown keys without a word?
+# have happened if the loader had silently ignored unknown keys?
 
 # %% tags=["solution", "hide-cell"]
 import tempfile

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Study areas and inventories
 #
-# **Question.** Where do the landslides lie, how large are they, and what tells them from their surroundings?
+# **Question.** Where are the landslides, how large are they, and what distinguishes them from their surroundings?
 #
 # **The paper** (sections 2.1 and 2.2) chooses seven disasters, five sensors and resolutions from 0.8 to 10 m. Experts
 # outline the landslides and check them against slope, elevation, brightness and the loss of vegetation. Table 1 gives
@@ -49,8 +49,8 @@ book.show(
 #
 # ## How many, how large (Table 1)
 #
-# Two pixels belong to one landslide when they touch, also at a corner (8-connected). Sizes are counted on the labels
-# of the scenes, so a landslide that two polygons share counts once.
+# Two pixels belong to one landslide if they touch, even at a corner (8-connected). Sizes are counted on the labels
+# of the scenes, so a landslide drawn as two touching polygons counts once.
 
 # %%
 measured = lm.inventory.summary(book.scenes())
@@ -76,10 +76,10 @@ largest["share"] = largest["max_px"] / largest["published_max_area_px"]
 lm.tidy(largest)
 
 # %% [markdown]
-# The synthetic twin holds fewer landslides than the published areas, because it is small enough for a laptop. Their
-# sizes keep to Table 1's range. Wenchuan's quartiles are the only ones the paper prints (417, 1191, 4123), and the twin
-# is made to meet them; the other areas' quartiles are our choice. The largest landslide of an area reaches the published
-# size where the scenes are large enough: no landslide of the twin may cover more than 2.5 % of its scene.
+# The synthetic twin has fewer landslides than the published areas, because it is small enough for a laptop. Their
+# sizes stay within Table 1's range. Wenchuan's quartiles are the only ones that the paper prints (417, 1191, 4123), and
+# the twin is generated to match them; the other areas' quartiles are our choice. The largest landslide of an area
+# reaches the published size if the scenes are large enough: no landslide of the twin may cover more than 2.5 % of its scene.
 #
 # ## The shape of the size distribution (Fig 9)
 #
@@ -113,8 +113,8 @@ for area, values in sizes.items():
 # ## What an expert looks at (Fig 2)
 #
 # A fresh landslide is bright, has lost its vegetation (in the second column vegetation is red) and lies on a slope.
-# Look for spots that meet one of these conditions and are not outlined. The table below gives the means, on the landslide
-# and beside it.
+# Look for places that meet one of these conditions and are not outlined. The table below gives the means, on the
+# landslide and beside it.
 
 # %%
 scene = scene_to_show(book.scenes(), feature_area)
@@ -127,9 +127,9 @@ book.show(figure, "fig02_features", contrast)
 lm.tidy(contrast)
 
 # %% [markdown]
-# In `mini` the landslide is brighter and far barer than what lies beside it. Its slope is almost the same: both are part of
-# one hillside. The paper's experts checked each outline against these features (section 2.2). How far outlines can be wrong, and what that
-# costs, is a question of chapter 11.
+# In `mini` the landslide is brighter and far barer than the ground beside it. Its slope is almost the same: both are part of
+# one hillside. The paper's experts checked each outline against these features (section 2.2). Chapter 11 asks how wrong
+# outlines can be, and what that costs.
 #
 # ## Beside the paper
 #
@@ -158,14 +158,14 @@ print(f"landslides in Table 1: {lm.paper.table(1)['landslides'].sum():,}")
 # %% [markdown]
 # ## Exercises
 #
-# Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the
-# book, folded away; the copies that `make student` writes leave them out.
+# Each question says what to set or to write, and the check below it tells you what is wrong. The book contains the
+# solutions, folded; the copies that `make student` writes leave them out.
 
 # %% [markdown]
 # ### Exercise 1: pixels and metres
 #
-# How long is the side of a square as large as the smallest landslide of Table 1? Set `side_m` to a Series in metres, indexed by area
-# key (`lm.paper.areas()` has what it takes). What does it say about comparing counts of landslides between areas?
+# What is the side of a square with the area of the smallest landslide in Table 1? Set `side_m` to a Series in metres, indexed by area
+# key (`lm.paper.areas()` has what you need). What does it say about comparing counts of landslides between areas?
 
 # %% tags=["solution", "hide-cell"]
 table1_areas = lm.paper.areas()
@@ -187,7 +187,7 @@ with lm.exercise(1, side_m):
 # %% [markdown]
 # ### Exercise 2: half of the area
 #
-# Write `half(sizes)`: how many of the largest landslides does it take to hold at least half of the area of all? Try it on
+# Write `half(sizes)`: how many of the largest landslides together make up at least half of the total area? Try it on
 # `lm.inventory.area_sizes(...)` of an area.
 
 
@@ -217,7 +217,7 @@ with lm.exercise(2):
 # ### Exercise 3: what a shadow changes
 #
 # A cloud's shadow halves the reflectance in all bands. Which of an annotator's two features changes? Set `changed` to `"NDVI"`,
-# `"brightness"`, `"both"` or `"neither"`, and think of a landslide half in the shadow.
+# `"brightness"`, `"both"` or `"neither"`, and think of a landslide that lies half in the shadow.
 
 # %% tags=["solution", "hide-cell"]
 red, nir = 0.2, 0.3

@@ -12,7 +12,7 @@
 # **Question.** How does a satellite scene become training data, and what is thrown away on the way?
 #
 # **The paper** (sections 2.3 and 4.1, Tables 2 and 3) measures landslide sizes, narrows the patch sizes 32, 64, 128, 224 and 256 to three
-# candidates for each area, cuts the scene into windows that do not overlap, drops windows with less than 10 % landslide or
+# candidates for each area, cuts the scene into non-overlapping windows, drops windows with less than 10 % landslide or
 # with no-data, and splits the rest into training (70 %), validation (20 %) and test (10 %).
 #
 # **Time.** 4 minutes to read, under half a minute to run.
@@ -45,7 +45,7 @@ print("ideal sides:", ", ".join(f"{(10 * q) ** 0.5:.1f}" for q in wenchuan))
 print("candidates: ", lm.patches.candidate_sizes(wenchuan))
 
 # %% [markdown]
-# These are the published 64, 128 and 224. Now the same for every area of this data set, with its quartiles in pixels:
+# These are the published sizes 64, 128 and 224. Now the same for every area of this data set, with its quartiles in pixels:
 
 # %%
 candidates = book.save(patch_size.candidate_table(book), "candidate_sizes")
@@ -75,8 +75,8 @@ book.show(figure, "windows")
 # %% [markdown]
 # The rule keeps the neighbourhood of landslides and drops the rest of the landscape.
 #
-# **Try it** (in JupyterLab; the page shows the figure above). The next cell opens a panel: choose area, patch size and least
-# share of landslide, and see which windows stay. At which share does the first landslide lose all its patches? Which size
+# **Try it** (in JupyterLab; the page shows the figure above). The next cell opens a panel: choose area, patch size and minimum
+# share of landslide, and see which windows remain. At which share does the first landslide lose all its patches? Which size
 # keeps most of the scene?
 
 # %% tags=["widget", "skip-execution", "nbval-skip", "hide-input"]
@@ -113,14 +113,14 @@ print(
 #
 # ## What the network sees
 #
-# Chapters 05 and 06 show patches with what networks find in them. With the published rule every patch holds a landslide. A network trained and tested on these has never seen a landscape
+# Chapters 05 and 06 show patches with the networks' predictions. With the published rule every patch contains landslide. A network trained and tested on these has never seen a landscape
 # without one, and its test score says nothing about false alarms there. Experiment 1 scores the whole scene instead.
 #
 # ## Random or in blocks?
 #
 # If patches are split at random, many have neighbours in another split: parts of one landslide can be in training and in
 # test. A split by blocks keeps squares of neighbouring windows together, though patches on both sides of a border still
-# touch. How many test patches touch a training patch, and what that is worth in F1, is a question of chapter 11.
+# touch. Chapter 11 asks how many test patches touch a training patch, and how much F1 that adds.
 #
 # ## LMHLD beside other data sets (Table 3)
 #
@@ -133,8 +133,8 @@ assert set(table3["read by"]) <= set(lm.sources.catalogue())
 book.save(table3, "table3")
 
 # %% [markdown]
-# LMHLD is the largest by number of patches. Counted in pixels the order changes: a patch of 512 pixels a side holds 256
-# times as many as one of 32.
+# LMHLD is the largest by number of patches. Counted in pixels, the order changes: a patch with sides of 512 pixels has 256
+# times as many as one with 32.
 #
 # ## Beside the paper
 #
@@ -160,8 +160,8 @@ book.save(table3, "table3")
 # %% [markdown]
 # ## Exercises
 #
-# Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the
-# book, folded away; the copies that `make student` writes leave them out.
+# Each question says what to set or to write, and the check below it tells you what is wrong. The book contains the
+# solutions, folded; the copies that `make student` writes leave them out.
 
 # %% [markdown]
 # ### Exercise 1: fuller patches
@@ -188,8 +188,8 @@ with lm.exercise(1, fuller):
 # %% [markdown]
 # ### Exercise 2: the rule, by hand
 #
-# Write `kept(mask, size, least)`: how many of the windows of `size` pixels that lie side by side in a mask (1 landslide, 0 background)
-# have a share of landslide of at least `least`? Rows and columns that do not fill a window are left out.
+# Write `kept(mask, size, least)`: of the adjacent windows of `size` pixels in a mask (1 landslide, 0 background), how many
+# have a landslide share of at least `least`? Rows and columns that do not fill a window are left out.
 
 
 # %% tags=["solution", "hide-cell"]
@@ -221,8 +221,8 @@ with lm.exercise(2):
 # %% [markdown]
 # ### Exercise 3: what the filter does to shares
 #
-# Suppose half of all windows are kept, and the dropped ones hold from 0 to 10 % landslide. Between which bounds lies each area's share
-# in the landscape, if Table 2 gives that of the kept (`landslide_fraction_train`)? Set `bounds` to a DataFrame with columns `low` and
+# Suppose half of all windows are kept, and the dropped ones hold from 0 to 10 % landslide. What are the bounds of each area's share
+# in the landscape, if Table 2 gives that of the kept windows (`landslide_fraction_train`)? Set `bounds` to a DataFrame with columns `low` and
 # `high`, indexed by area key (`lm.paper.area_key`), without the comparison dataset.
 
 # %% tags=["solution", "hide-cell"]
@@ -258,7 +258,7 @@ with lm.exercise(3, bounds):
         )
 
 # %% [markdown]
-# **To go further.** Copy `params/mini.yaml`, set `min_share: 0.0`, and run the chapter with your file (`name:` must be the file's
-# own). How many windows become patches now, and what happens to the shares?
+# **To go further.** Copy `params/mini.yaml`, set `min_share: 0.0`, and run the chapter with your file (`name:` must match the file
+# name). How many windows become patches now, and what happens to the shares?
 #
 # **Next:** chapter 03 opens the seven networks.

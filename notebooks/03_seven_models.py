@@ -12,8 +12,8 @@
 # **Question.** What does each of the seven networks add to U-Net, what does that cost, and how far does each one see?
 #
 # **The paper** (section 3.1) takes U-Net and six of its descendants, because they "represent key innovation trends" from
-# residual connections to transformers. It names the seven publications and no more: no widths, no numbers of parameters.
-# This book builds each as its own publication has it (the fidelity ledger lists what those leave open).
+# residual connections to transformers. It cites the seven publications but gives no widths and no numbers of parameters.
+# This book builds each network as described in its own publication (the fidelity ledger lists what those leave open).
 #
 # **Time.** 13 minutes to read, under a minute to run.
 
@@ -38,12 +38,12 @@ book = lm.open(profile, models)
 torch.set_num_threads(book.profile.execution.threads)
 
 # %% [markdown]
-# No network is trained in this chapter. What is shown holds for any weights, so random weights will do. All seven are
-# drawn; the measurements at the end are of the networks that the profile compares (`edition`: all seven; `mini`: three;
+# No network is trained in this chapter. The results hold for any weights, so random weights are enough. All seven are
+# drawn; the measurements at the end cover the networks that the profile compares (`edition`: all seven; `mini`: three;
 # `smoke`, for tests: two).
 #
-# The drawings are made from the networks themselves: PyTorch follows a patch through the code (`torch.fx`) and says which
-# block passes what to which. Each box is a block with its number of channels. Resolution falls from top to bottom,
+# The drawings are made from the networks themselves: PyTorch follows a patch through the code (`torch.fx`) and records which
+# block passes what to which. Each box is a block with its number of channels. Resolution falls from top to bottom, and
 # computation runs from left to right. Boxes that plain U-Net does not have are in colour.
 #
 # ## U-Net: the far view and the outline
@@ -81,8 +81,8 @@ print(
 )
 
 # %% [markdown]
-# Without skips, the answer for a pixel hardly depends on that pixel: everything goes through the coarse map. There are as many
-# ways through a U-Net as it has levels, and the shortest keeps the outline.
+# Without skips, the output for a pixel hardly depends on that pixel: everything goes through the coarse map. There are as many
+# paths through a U-Net as it has levels, and the shortest keeps the outline.
 #
 # ## Res U-Net: add, do not replace
 #
@@ -123,7 +123,7 @@ book.show(
 )
 
 # %% [markdown]
-# A layer can be skipped or taken, so the number of ways through a block doubles with each layer: one through a block of U-Net, two
+# A layer can be skipped or taken, so the number of paths through a block doubles with each layer: one through a block of U-Net, two
 # through a residual unit, $2^4$ through four dense layers.
 
 # %%
@@ -156,13 +156,13 @@ print(f"a gate that is shut passes nothing: {bool(shut.max() < 1e-6)}")
 
 # %% [markdown]
 # Maps of these numbers are often shown as explanations. An untrained gate has such a map too, and it means nothing: what
-# a gate lets through says what the network uses, not why.
+# a gate lets through shows what the network uses, not why.
 #
 # ## Trans U-Net: everything looks at everything
 #
 # A convolution sees its neighbours; to relate two ends of a patch takes many of them. A transformer relates all positions
 # at once. Trans U-Net (Chen et al. 2021) shrinks the patch by a ResNet to one *token* per 16 × 16 pixels, lets twelve
-# transformer blocks exchange what the tokens know, and comes back up with three skips. (`PreActBottleneck`, the ResNet's
+# transformer blocks exchange information between tokens, and comes back up with three skips. (`PreActBottleneck`, the ResNet's
 # block, has its name from the published code; its order is convolution, normalisation, ReLU.)
 
 # %%
@@ -172,7 +172,7 @@ book.show(
 
 # %% [markdown]
 # The cost of attention grows with the square of the number of tokens. Look at how few there are in small patches, and
-# at how small a part of the whole the two products of attention are:
+# how small a part of the total cost the two products of attention are:
 
 # %%
 sizes = pd.Index(architecture.SIZES, name="patch size")
@@ -267,14 +267,14 @@ book.show(
 )
 
 # %% [markdown]
-# For U-Net the extent can be worked out with paper and pencil: each 3×3 convolution adds a pixel on either side, each level
+# For U-Net the extent can be worked out with paper and pencil: each 3×3 convolution adds a pixel on either side, and each level
 # doubles what is below it. The gradient gives the same number. The effective field of untrained U-Nets is a
 # small part of it; training widens it. In Trans U-Net it is nearly the whole patch, but here that is mostly group
 # normalisation, which shares its statistics over the map: an untrained transformer adds little to it.
 #
 # Not every difference comes from a network's main idea: Attention U-Net sees 220 px instead of U-Net's 188 because of how a
-# map is enlarged. A transposed convolution of 2×2 reads one pixel, bilinear up-sampling and a 3×3 convolution read
-# neighbours too. A gate is 1×1 and adds no reach. We take the neighbours away from the convolutions that enlarge in
+# map is enlarged. A 2×2 transposed convolution reads one pixel; bilinear up-sampling and a 3×3 convolution also read
+# neighbours. A gate is 1×1 and adds no reach. We now remove the neighbours from the up-sampling convolutions of
 # Attention U-Net, and the blocks from the transformer:
 
 
@@ -307,7 +307,7 @@ for name, label, change in (
 
 # %% [markdown]
 # Dense U-Net, with four 3×3 convolutions in a block, has the largest extent of the convolutional networks and one of the
-# smallest effective fields. But do not read small differences off one drawing. Single random networks scatter by a few px,
+# smallest effective fields. But do not infer small differences from one drawing. Single random networks vary by a few px,
 # some by more than ten:
 
 # %%
@@ -322,7 +322,7 @@ for name in ("unet", "dense_unet", "res_unet", "unet_3p"):
 # %% [markdown]
 # ## Side by side
 #
-# First the networks as published, with four bands in. A *MAC* is a multiplication with an addition.
+# First the networks as published, with four input bands. A *MAC* is one multiplication and one addition.
 
 # %%
 published = architecture.table(book.models)
@@ -341,8 +341,8 @@ for name, row in published.iterrows():
     )
 
 # %% [markdown]
-# The table above is of the widths of this profile, the lines are of the published ones. MACs of U-Net+++ are those of the
-# published way.
+# The table above is for the widths of this profile, the printed lines are for the published ones. MACs of U-Net+++ are those
+# of the published computation.
 
 # %%
 widths = [book.profile.width.get(name) for name in ("unet", "dense_unet")]
@@ -352,9 +352,9 @@ unet, dense = map(architecture.parameters, ("unet", "dense_unet"), widths)
 print(f"Dense U-Net has fewer parameters than U-Net: {dense < unet}")
 
 # %% [markdown]
-# A profile may give Dense U-Net more channels than the others; there it need not be the smaller network.
+# A profile may give Dense U-Net more channels than the others; then it need not be the smaller network.
 #
-# Parameters and operations are two different costs, and they do not go together. Look in the lines above for the
+# Parameters and operations are two different costs, and they are not proportional. Look in the lines above for the
 # network with the most parameters, and for the one with the most operations.
 #
 # Parameters are shared by all pixels: they cost memory for the weights. Operations are done for each pixel, and are
@@ -363,10 +363,10 @@ print(f"Dense U-Net has fewer parameters than U-Net: {dense < unet}")
 #
 # ## Beside the paper
 #
-# The paper sees in the seven a progress towards "deeper feature extraction, stronger attention mechanisms", and finds
+# The paper sees in the seven a progression towards "deeper feature extraction, stronger attention mechanisms", and finds
 # (section 4.4, trained on all areas) that all but Res U-Net differ by at most 0.011 in F1. Trained on one area at a
-# time (Table 5) they differ more. Does the larger network do better there? (Parameters are of this book's builds; the
-# paper gives none.)
+# time (Table 5) they differ more. Does the larger network do better there? (Numbers of parameters are those of this book's
+# networks; the paper gives none.)
 
 # %%
 alone, all_areas = (lm.paper.table(n).query("model != 'Res U-Net'") for n in (5, 7))
@@ -398,7 +398,7 @@ print(
 )
 
 # %% [markdown]
-# With seven networks, a rank correlation of this size is no more than chance would give: these scores give no sign that
+# With seven networks, a rank correlation of this size is no more than chance would give: these scores do not show that
 # size alone helps.
 
 # %% [markdown]
@@ -416,8 +416,8 @@ print(
 # %% [markdown]
 # ## Exercises
 #
-# Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the
-# book, folded away; the copies that `make student` writes leave them out.
+# Each question says what to set or to write, and the check below it tells you what is wrong. The book contains the
+# solutions, folded; the copies that `make student` writes leave them out.
 
 # %% [markdown]
 # ### Exercise 1: how far a U-Net sees
@@ -446,9 +446,9 @@ with lm.exercise(1, extent):
 # %% [markdown]
 # ### Exercise 2: the short way back
 #
-# A residual unit of Res U-Net takes 64 channels to 128. How many weights (without biases and normalisation) stand on the way
-# through its two 3×3 convolutions, and how many on the way around them? Set `weights = (through, around)`. Which way does a
-# gradient come back on less changed, and what does that mean for the effective field?
+# A residual unit of Res U-Net maps 64 channels to 128. How many weights (without biases and normalisation) are on the path
+# through its two 3×3 convolutions, and how many on the path around them? Set `weights = (through, around)`. On which path does
+# the gradient change less, and what does that mean for the effective field?
 
 # %% tags=["solution", "hide-cell"]
 through = 64 * 128 * 3 * 3 + 128 * 128 * 3 * 3
@@ -476,9 +476,9 @@ with lm.exercise(2, weights):
 # %% [markdown]
 # ### Exercise 3: when attention takes over
 #
-# Attention costs 12·2·n²·768 MACs for n tokens, and a token is 16 × 16 pixels. All else in Trans U-Net costs the same for each
-# pixel. At about which side of a patch does attention make up half of `architecture.macs("trans_unet", size)`? Set `half_at` in pixels;
-# within 5 % will do.
+# Attention costs 12·2·n²·768 MACs for n tokens, and a token is 16 × 16 pixels. Everything else in Trans U-Net costs the same for each
+# pixel. At about which patch side does attention make up half of `architecture.macs("trans_unet", size)`? Set `half_at` in pixels;
+# within 5 % is close enough.
 
 
 # %% tags=["solution", "hide-cell"]
@@ -502,6 +502,6 @@ with lm.exercise(3, half_at):
     assert share < 0.55, "attention makes up more than half there: go further down"
 
 # %% [markdown]
-# **To go further.** Write a network of your own (`CONTRIBUTING.md`, *Add a model*), and draw it with `diagrams.architecture`.
+# **To go further.** Write your own network (`CONTRIBUTING.md`, *Add a network*), and draw it with `diagrams.architecture`.
 #
 # **Next:** chapter 04 compares patch sizes.

@@ -12,11 +12,11 @@
 # **Question.** How large should the patches of an area be?
 #
 # **The paper** (sections 3.2 (1) and 4.1) narrows five sizes to three candidates by the area's landslide sizes, trains
-# seven networks at each, and compares them on the *entire* study area. It shows Wenchuan: at 224 pixels five of seven
+# seven networks with each, and compares them on the *entire* study area. It shows Wenchuan: at 224 pixels five of seven
 # networks reach their highest F1 (Table 4). F1 lies between 0.47 and 0.72 there, far below the 0.82 to 0.88 that Table 5
 # gives on chosen patches.
 #
-# **Time.** 6 minutes to read; under half a minute to run once the trainings are there.
+# **Time.** 6 minutes to read; under half a minute to run once the trainings are finished.
 
 # %% tags=["parameters"]
 profile: str = "mini"  # a profile in params/, or a YAML file of your own
@@ -37,8 +37,8 @@ book = lm.open(profile, models, areas)
 #
 # ### The five experiments (Fig 3)
 #
-# In the paper experiment 1 comes first: experiments 2 and 4 use the sizes that it chooses, experiment 3 uses 128 pixels
-# everywhere. The numbers in the boxes are those of this profile: a training that two experiments need is made once. The list
+# In the paper, experiment 1 comes first: experiments 2 and 4 use the sizes that it chooses, experiment 3 uses 128 pixels
+# everywhere. The numbers in the boxes are those of this profile: a training that two experiments need is done once. The list
 # below adds the studies of chapters 09 and 11, which the paper's figure does not show.
 
 # %%
@@ -63,7 +63,7 @@ print(f"different ones in all: {len(planned)}")
 # Each quartile Q of an area's landslide sizes leads to a patch of 10·Q pixels, in which such a landslide fills 10 %
 # (chapter 02; Fig 9 in chapter 01). Half of the landslides lie between the outer two quartiles, and yet the
 # largest candidate has many times the pixels of the smallest. (The twin's landslides
-# are drawn with the published quartiles. If its candidates are the published ones, that is no result.)
+# are drawn with the published quartiles. That its candidates are the published ones is therefore not a result.)
 
 # %%
 compared = book.areas_of("patch_size")
@@ -87,7 +87,7 @@ for area, chosen in candidates.items():
 runs = book.runs("patch_size", on_missing)
 
 # %% [markdown]
-# Look for curves that still rise at the end, and for networks that begin late. The mark is the epoch that is tested.
+# Look for curves that still rise at the end, and for networks that start to learn late. The mark is the epoch that is tested.
 
 # %%
 panels = {}
@@ -103,8 +103,8 @@ book.show(lm.plots.scores.learning_curves(panels), "learning_curves_patch_size")
 #
 # ## Table 4
 #
-# The first columns count every pixel of the area, those that begin with "outside" leave the training patches out. A
-# network may have memorised these. They also hold more landslide than the rest, so F1 outside would be lower even
+# The first columns count every pixel of the area; those that begin with "outside" leave out the training patches, which a
+# network may have memorised. These also contain more landslide than the rest, so F1 outside would be lower even
 # without memorising: watch whether recall falls, or only precision. If recall stays and precision falls, memory is not
 # the reason: outside there is less landslide, and more that looks like it. On synthetic data, do not expect F1 to agree
 # with the published values.
@@ -136,8 +136,8 @@ book.found("table4", table4)
 # ## The choice
 #
 # The rule of this book: **the size with the highest mean F1 over the networks, on the whole area**. Means closer than 0.0005
-# count as equal; then the size wins at which more networks are at their best, then the smaller one. Look at how far the
-# means (`mean_f1`) lie apart, at the names of the winners, and at whether the two readings of "entire area" agree.
+# count as equal; then the size that is best for more networks wins, then the smaller one. Look at how far
+# apart the means (`mean_f1`) are, at the names of the winners, and at whether the two readings of "entire area" agree.
 
 # %%
 choice = patch_size.patch_size_choice(table4)
@@ -146,11 +146,11 @@ lm.tidy(book.save(choice, "patch_size_choice"))
 
 # %% [markdown]
 # Trainings at different sizes are not equal: the larger the patches, the fewer there are, and the fewer steps in an
-# epoch. A lead of a few thousandths is a tie, and the two readings need not agree. The book does not switch sizes by
-# itself, because then nothing could be planned before the first experiment is done. If a choice is clear and differs
+# epoch. A lead of a few thousandths is a tie, and the two readings need not agree. The book does not switch sizes
+# automatically, because then nothing could be planned before the first experiment is done. If a choice is clear and differs
 # from the size in use, write it into the profile: `patches: {sizes: {AREA: SIZE}}`.
 #
-# Real areas have candidates by the same rule. The next cell shows what the rule chose on them, where the real edition
+# Real areas have candidates by the same rule. The next cell shows what the rule chose on them, if the real edition
 # has been published.
 
 # %%
@@ -199,8 +199,8 @@ for size, mean in published.mean().items():
 # %% [markdown]
 # ## Exercises
 #
-# Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the
-# book, folded away; the copies that `make student` writes leave them out.
+# Each question says what to set or to write, and the check below it tells you what is wrong. The book contains the
+# solutions, folded; the copies that `make student` writes leave them out.
 
 # %% [markdown]
 # ### Exercise 1: what falls on the whole area?
@@ -232,7 +232,7 @@ with lm.exercise(1, fell):
 # %% [markdown]
 # ### Exercise 2: another rule
 #
-# Choose a size from Table 4 by the *median* of F1 over the networks, and by the one best network. Set `by_median` and `by_best`. How
+# Choose a size from Table 4 by the *median* of F1 over the networks, and by the single best network. Set `by_median` and `by_best`. How
 # much does the published choice depend on the rule?
 
 # %% tags=["solution", "hide-cell"]
@@ -257,7 +257,7 @@ with lm.exercise(2, by_median, by_best):
 # %% [markdown]
 # ### Exercise 3: would two networks have been enough?
 #
-# Take any two of the seven networks and choose the size with the higher mean F1 of the two in Table 4. How many of the 21 pairs lead to
+# Take any two of the seven networks and choose the size with the highest mean F1 of the two in Table 4. How many of the 21 pairs lead to
 # 224 px? Set `pairs`.
 
 # %% tags=["solution", "hide-cell"]
@@ -283,7 +283,7 @@ with lm.exercise(3, pairs):
     assert 2 * pairs == ordered, "each pair once, means over its two networks"
 
 # %% [markdown]
-# **To go further.** Is exercise 1 so in this book's tables? (Count its test patches of Wenchuan first.) Run
+# **To go further.** Does the result of exercise 1 hold in this book's tables? (Count its test patches of Wenchuan first.) Run
 # `.venv/bin/papermill notebooks/04_experiment_1_patch_size.ipynb out.ipynb -p models unet,unet_pp`: would these two networks alone have
 # led this book to another size?
 #

@@ -14,7 +14,7 @@
 # **The paper** (sections 3.2 (2) and 4.2) trains seven networks on each of the seven areas, at the area's own patch size,
 # and reports precision, recall and F1 on the test patches (Table 5). F1 lies between 0.67 and 0.88.
 #
-# **Time.** 6 minutes to read; half a minute to run once the trainings are there.
+# **Time.** 6 minutes to read; half a minute to run once the trainings are finished.
 
 # %% tags=["parameters"]
 profile: str = "mini"  # a profile in params/, or a YAML file of your own
@@ -55,7 +55,7 @@ print(
 # ### How they learned
 #
 # Look for curves that still rise at the end: those might gain from more epochs. The mark is the epoch with the best
-# validation F1, the one that is tested. Colours and marks are the networks', the same in all chapters.
+# validation F1, the one that is tested. Each network has the same colour and marker in all chapters.
 
 # %%
 panels = {
@@ -77,11 +77,11 @@ print(f"training loss fell in {fell} of {len(runs)} runs")
 #
 # ### One training, in plain PyTorch
 #
-# All networks of this book are trained by one module, `lmhld_nb/training/`, which also validates, saves its state, and turns
-# and flips patches. What is left without all this is the loop below. Read it once; every experiment of the book is this loop on
-# other patches, from other weights. An *epoch* shows the network each training patch once, in an order drawn anew. A *step* takes
+# All networks of this book are trained by one module, `lmhld_nb/training/`, which also validates, saves its state, and rotates
+# and flips patches. Without all this, what remains is the loop below. Read it once; every experiment of the book is this loop on
+# other patches, from other weights. An *epoch* shows the network each training patch once, in a new random order. A *step* takes
 # a batch of patches, computes the loss (how far the probabilities are from the mask), lets PyTorch work out in which
-# direction each weight would lower it (`backward`), and moves all weights a little that way (`step`), less from epoch to epoch.
+# direction each weight would lower it (`backward`), and moves all weights a little that way (`step`), less with each epoch.
 
 # %%
 import numpy as np
@@ -143,7 +143,7 @@ same = all(torch.equal(weights[name], mine[name]) for name in weights)
 print("the same weights, bit for bit:", same)
 
 # %% [markdown]
-# What the module adds to it: it keeps the weights of the epoch with the best validation F1, goes on after an interruption as if there
+# The module adds that it keeps the weights of the epoch with the best validation F1, resumes after an interruption as if there
 # had been none, and tests at the end.
 #
 # ## Table 5
@@ -193,7 +193,7 @@ print(
 lm.tidy(book.real("table5"), ["f1"], across="model")
 
 # %% [markdown]
-# For comparison, here is what others have reached on two of these data sets. Landslide4Sense's own baseline, a U-Net on
+# For comparison, others have reported the following on two of these data sets. Landslide4Sense's own baseline, a U-Net on
 # all 14 bands, has F1 0.578 on its 245 validation patches ([its
 # repository](https://github.com/iarai/Landslide4Sense-2022)). A DeepLabV3 on Bijie has a Dice score, which is F1, of
 # 0.75 to 0.79 on validation images, a quarter of them with landslides ([the
@@ -210,7 +210,7 @@ book.found("table5", table5)
 #
 # Landslides are bare and bright, so a threshold on NDVI or brightness finds many of them. The table shows the best that
 # any single threshold can do: it is chosen on the very test pixels it is scored on. Beside it is the best of all
-# networks, also picked on the test. A network below the threshold does no better than a single rule that knows the
+# networks, also selected on the test pixels. A network below the threshold does no better than a single rule that knows the
 # answer; one above it uses more than a single index, though perhaps still only colour.
 
 # %%
@@ -233,9 +233,9 @@ book.found("against_threshold", baseline)
 # %% [markdown]
 # ## What is found and what is missed (Fig 10)
 #
-# One test patch per area: the one whose share of landslide is nearest to the middle of its test set. Green is a hit,
-# orange a false alarm, blue a miss. Look for what lies under the orange, and whether the blue is only rims or whole
-# slides. (The paper's caption names LMHLD_part, its text LMHLD_single, which is what is shown here.)
+# One test patch per area: the one whose landslide share is nearest to the median of its test set. Green is a hit,
+# orange a false alarm, blue a miss. Look at what is under the orange, and whether the blue is only rims or whole
+# landslides. (The paper's caption names LMHLD_part, its text LMHLD_single, which is shown here.)
 
 # %%
 shown = examples.examples(runs)
@@ -245,14 +245,14 @@ book.show(
 )
 
 # %% [markdown]
-# Compare each orange place with the image on the left: is it bare and bright without having slid, as fields, roads and
-# river gravel are? And a slide that is blue as a whole: is it as dark as what surrounds it? A network that goes by colour
-# alone makes just these two mistakes.
+# Compare each orange patch of ground with the image on the left: is it bare and bright without having slid, like fields, roads
+# and river gravel? And is a landslide that is entirely blue as dark as its surroundings? A network that relies on colour
+# alone makes exactly these two mistakes.
 #
 # **Try it** (in JupyterLab; on the site, the front page has such a map). The next cell maps a whole scene with two networks:
-# move the threshold of probability and the least area of a landslide, and drag the line between the two. A network says
-# landslide above 0.5 here as in the paper. Which threshold gives the best F1 on the whole scene? Is precision there what it is
-# in Table 5, whose patches all hold landslides?
+# move the probability threshold and the minimum landslide area, and drag the line between the two. A network maps
+# landslide above 0.5 here as in the paper. Which threshold gives the best F1 on the whole scene? Is precision there the same as
+# in Table 5, whose patches all contain landslides?
 
 # %% tags=["widget", "skip-execution", "nbval-skip", "hide-input"]
 area, group = next((area, group) for area, group in by_area.items() if group)
@@ -264,9 +264,9 @@ book.found("fig10_predictions", scores)
 # %% [markdown]
 # ## Beside the paper
 #
-# The paper concludes from Table 5 that all seven areas can be learned, and names Wenchuan as the best of them. Two limits
-# hold for its test and for ours: every test patch holds at least 10 % landslide, and with a random split a test patch can
-# touch a training patch (chapter 02).
+# The paper concludes from Table 5 that all seven areas can be learned, and names Wenchuan as the best of them. Two
+# limitations apply to its test and to ours: every test patch has at least 10 % landslide, and with a random split a test
+# patch can touch a training patch (chapter 02).
 #
 # Section 4.2 says that U-Net++ "outperforms all other models". In Table 5 it is best in three of seven areas. The section also
 # gives "the highest F1-score of 0.8802" to Wenchuan "apart from U-Net++"; 0.8802 is U-Net++'s own score there.
@@ -292,8 +292,8 @@ book.found("fig10_predictions", scores)
 # %% [markdown]
 # ## Exercises
 #
-# Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the
-# book, folded away; the copies that `make student` writes leave them out.
+# Each question says what to set or to write, and the check below it tells you what is wrong. The book contains the
+# solutions, folded; the copies that `make student` writes leave them out.
 
 # %% [markdown]
 # ### Exercise 1: fewer landslides
@@ -340,7 +340,7 @@ with lm.exercise(1, suffers):
 # %% [markdown]
 # ### Exercise 2: how clear are the winners?
 #
-# In each area of Table 5, how far is the best network ahead of the second best? Set `lead` to a Series of differences in F1, indexed by
+# In each area of Table 5, how far ahead of the second best is the best network? Set `lead` to a Series of differences in F1, indexed by
 # `study_area` as printed.
 
 # %% tags=["solution", "hide-cell"]
@@ -364,7 +364,7 @@ with lm.exercise(2, lead):
 # %% [markdown]
 # ### Exercise 3: sums or means?
 #
-# The paper's rows obey F1 = 2PR/(P+R), so counts are summed over all pixels of a test. Write `pooled_f1(counts)` for a DataFrame with
+# The paper's rows satisfy F1 = 2PR/(P+R), so counts are summed over all pixels of a test. Write `pooled_f1(counts)` for a DataFrame with
 # columns `tp`, `fp` and `fn`, one row per patch. When does it differ most from the mean of the patches' own F1?
 
 
@@ -400,6 +400,6 @@ with lm.exercise(3):
 # %% [markdown]
 # **To go further.** Run `.venv/bin/papermill notebooks/05_experiment_2_single.ipynb out.ipynb -p areas rio,taiwan` and look at two
 # areas alone. Copy the profile under another `name`, set `split: blocks` and `seeds: [0, 1, 2]`, and run it: compare Table 5 in areas
-# with ten or more test patches. Is the fall larger than the difference between seeds?
+# with ten or more test patches. Is the drop larger than the difference between seeds?
 #
 # **Next:** chapter 06 trains one network on all areas together.

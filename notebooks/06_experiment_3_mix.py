@@ -13,10 +13,10 @@
 #
 # **The paper** (sections 3.2 (3) and 4.3) cuts all seven areas to 128 pixels (the *comparison dataset* of Table 2), trains
 # the seven networks on all of it, and calls this LMHLD_mix. F1 on the common test set lies between 0.84 and 0.87
-# (Table 6). It says that mixing helps the areas whose own size is 128 pixels, and hardly Wenchuan and Taiwan, whose own size
-# is 224.
+# (Table 6). The paper says that mixing helps the areas whose own size is 128 pixels, but hardly helps Wenchuan and Taiwan,
+# whose own size is 224.
 #
-# **Time.** 5 minutes to read; half a minute to run once the trainings are there.
+# **Time.** 5 minutes to read; half a minute to run once the trainings are finished.
 
 # %% tags=["parameters"]
 profile: str = "mini"  # a profile in params/, or a YAML file of your own
@@ -63,7 +63,7 @@ print("test patches:", ", ".join(tests))
 #
 # ### The runs
 #
-# Look at how far apart the curves are, and whether they still rise.
+# Look at how far apart the curves are, and whether they are still rising.
 
 # %%
 runs = book.runs("mix", on_missing)
@@ -72,13 +72,13 @@ book.show(
 )
 
 # %% [markdown]
-# Where curves still rise, longer training may change the scores below; where they differ no more than one epoch does
+# Where curves are still rising, longer training may change the scores below; where they differ by no more than one epoch
 # from the next, their order is chance.
 #
 # ## Table 6
 #
-# One row per network; all test patches of all areas are one test set. Areas with many patches weigh more. Look at how
-# far apart the networks are, and ask whether the best would stay the best with other test patches or another seed.
+# One row per network; all test patches of all areas form one test set. Areas with many patches weigh more. Look at how
+# far apart the networks are, and ask whether the best would remain the best with other test patches or another seed.
 
 # %%
 table6 = book.table(6)
@@ -98,7 +98,7 @@ book.found("table6", table6)
 # ## Area by area
 #
 # The paper also tested on each area's own test set ("similar patterns", section 4.3) and gives no scores. Here they
-# are. `alone` shows networks that were trained on that area only, on the very same patches, so it exists only for areas
+# are. `alone` shows networks trained on that area only, on exactly the same patches, so it exists only for areas
 # whose own size is this one; the others are grey. Where `mix` is higher, the other areas have helped.
 
 # %%
@@ -117,8 +117,8 @@ for area, rows in same.groupby("area", sort=False):
     )
 
 # %% [markdown]
-# One thing differs besides the mixing, with as many epochs for both: the mix has several times the patches, and so
-# takes more steps, of which fewer are on this area's own. On real areas, from the published edition, mixing changes F1
+# With equal epochs, one thing differs besides the mixing: the mix has several times as many patches, and so takes more
+# steps, fewer of them on this area's own patches. On real areas, from the published edition, mixing changes F1
 # by:
 
 # %%
@@ -131,8 +131,8 @@ book.found("table6_by_area", by_area)
 # ## What is found and what is missed (Fig 11)
 #
 # One test patch per area, the one with the median share of landslide. Green is a hit, orange a false alarm, blue a
-# miss. Areas whose own size is the mix's show the same patch as Fig 10 in chapter 05, so these rows can be compared;
-# those whose own patches are smaller now come with more surroundings. Look for whether that helps or distracts.
+# miss. Areas whose own size is that of the mix show the same patch as Fig 10 in chapter 05, so these rows can be compared;
+# areas with smaller patches now show more surroundings. Look at whether that helps or distracts.
 
 # %%
 shown = examples.examples(runs)
@@ -166,9 +166,9 @@ for area in (
 
 # %% [markdown]
 # The first statement holds for the published numbers. The second, marginal gains and some declines where 128 pixels do not
-# suit, fits Wenchuan but not Taiwan, where all seven are higher. One reservation holds for both: the two scores are from
+# suit, fits Wenchuan but not Taiwan, where all seven are higher. One reservation applies to both: the two scores are from
 # different test sets. Table 6 tests on all areas, Table 5 on one. A test set that contains easier areas raises F1 without
-# any better network. The heat map above compares on equal patches; the paper has no such table.
+# a better network. The heat map above compares on equal patches; the paper has no such table.
 
 # %% [markdown]
 # ## Check yourself
@@ -187,15 +187,15 @@ for area in (
 # %% [markdown]
 # ## Exercises
 #
-# Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the
-# book, folded away; the copies that `make student` writes leave them out.
+# Each question says what to set or to write, and the check below it tells you what is wrong. The book contains the
+# solutions, folded; the copies that `make student` writes leave them out.
 
 # %% [markdown]
 # ### Exercise 1: what cutting to 128 px does to counts
 #
-# If all ground of the kept patches of Table 2 were cut again into windows of 128 px, how many windows would each area have? Set
+# If all the ground of the kept patches of Table 2 were cut again into windows of 128 px, how many windows would each area have? Set
 # `recut` to a Series indexed by area key (`lm.paper.areas()` has `patch_size` and `patches`; no rounding). Which areas gain? Table 2 gives
-# 28,185 patches for the comparison set: what can the difference to your sum come from?
+# 28,185 patches for the comparison set: what could explain the difference from your sum?
 
 # %% tags=["solution", "hide-cell"]
 own = lm.paper.areas()
@@ -219,7 +219,7 @@ with lm.exercise(1, recut):
 # ### Exercise 2: one area, one vote
 #
 # What is each network's mean F1 over the areas of Table 5 if all areas weigh the same, and if each weighs as much as it has patches
-# (Table 2)? Set `equal` and `weighted` to Series indexed by the network's name as printed. Which of the two means is like Table 6,
+# (Table 2)? Set `equal` and `weighted` to Series indexed by the network's name as printed. Which of the two means resembles Table 6,
 # where all test patches are one set? Does the best network change?
 
 # %% tags=["solution", "hide-cell"]
@@ -252,7 +252,7 @@ with lm.exercise(2, equal, weighted):
 # ### Exercise 3: which areas can be compared?
 #
 # The heat map has a column `alone` only where an area's own patch size is that of the mix. With `experiments: {mix: {size: 64}}` in a profile
-# with published sizes, for which areas would that be? Set `alone_at_64` to the list of their keys.
+# with published sizes, which areas would that be? Set `alone_at_64` to the list of their keys.
 
 # %% tags=["solution", "hide-cell"]
 own_sizes = lm.paper.areas()["patch_size"]
@@ -271,6 +271,6 @@ with lm.exercise(3, alone_at_64):
 
 # %% [markdown]
 # **To go further.** Average the F1 of `by_area` over areas, instead of summing counts: which network of this book wins now? Does
-# the number of patches of your areas grow by the cut to one size, or fall?
+# cutting to one size increase or decrease the number of patches of your areas?
 #
 # **Next:** chapter 07 learns the areas one after another, each at its own patch size.

@@ -13,11 +13,11 @@
 # what it learnt before? Does the order matter, and is it the freezing that helps?
 #
 # **The paper** (sections 3.2 (4) and 4.4) calls this LMHLD_part. Seven areas are added one by one in six orders. Each stage
-# starts from the weights of the stage before, draws the input convolution anew, and freezes the shallow levels step by
-# step. It reports F1 between 0.83 and 0.87 (Table 7), hardly any difference between orders, more than LMHLD_mix reaches, and
+# starts from the weights of the previous stage, reinitialises the input convolution, and freezes the shallow levels step by
+# step. The paper reports F1 between 0.83 and 0.87 (Table 7), higher than with LMHLD_mix, with hardly any difference between orders, and
 # concludes that catastrophic forgetting is avoided. It measures neither forgetting nor another strategy; this chapter does both.
 #
-# **Time.** 11 minutes to read; under a minute to run once the trainings are there.
+# **Time.** 11 minutes to read; under a minute to run once the trainings are finished.
 
 # %% tags=["parameters"]
 profile: str = "mini"  # a profile in params/, or a YAML file of your own
@@ -46,8 +46,8 @@ sizes = {area: book.patch_size(area) for area in part.first_order(book)}
 # ### The schedule (Fig 5)
 #
 # The schedule is a table: one row per stage, one column per group of layers. *Fresh* weights are drawn at random, *frozen* ones
-# stay as they are (the statistics of batch normalisation too), the rest is fine-tuned. The paper describes it in words; the
-# rows here are the ledger's reading of them. Look at how the frozen part grows to the right, and where no arrow arrives.
+# do not change (nor do the statistics of batch normalisation), and the rest is fine-tuned. The paper describes it in words; the
+# rows here follow the ledger's interpretation. Look at how the frozen part grows to the right, and where no arrow arrives.
 
 # %%
 stages = pd.RangeIndex(1, len(rows) + 1, name="stage")
@@ -65,12 +65,12 @@ book.show(
 schedule
 
 # %% [markdown]
-# By the paper's schedule only the first stage is trained as a whole. From the fifth on, four of five encoder levels are fixed,
-# and a fresh input convolution has to feed levels that expect what another one gave them.
+# In the paper's schedule, only the first stage trains the whole network. From the fifth on, four of five encoder levels are
+# fixed, and a fresh input convolution has to feed levels that were trained with another one.
 #
 # ### The orders of addition (Fig 6)
 #
-# In the paper three areas come first and one last; those between change places. Orders that begin alike share those trainings.
+# In the paper, three areas come first and one last; those between are permuted. Orders with the same beginning share those trainings.
 
 # %%
 book.show(
@@ -89,8 +89,8 @@ print(f"{len(part.unique_stages(lasts))} trainings; without sharing {chained}")
 # %% [markdown]
 # ### The runs
 #
-# A stage is a run like any other: its spec names the run it starts from. Every stage is tested on its own area and on all
-# areas before.
+# A stage is a run like any other: its spec names the run that it starts from. Every stage is tested on its own area and on
+# all earlier areas.
 
 # %%
 runs = book.runs("part", on_missing)
@@ -103,8 +103,8 @@ if not finished[show_order]:
 # ## Does the order matter? (Figs 12, 13, 14)
 #
 # Each panel is a network, each cell the absolute difference between two orders, on the test patches of all areas together.
-# White is no difference (an order beside itself), black the largest of all networks. First precision, then F1, then recall. The paper gives its largest
-# differences in the text (section 4.4). It says that of F1 "on seven models", and the models of its Table 7 differ by more; we
+# White means no difference (an order compared with itself), black the largest of all networks. First precision, then F1, then recall. The paper gives its largest
+# differences in the text (section 4.4). For F1 it gives one "on seven models", although the models of its Table 7 differ by more; we
 # read it as the largest difference between orders within one network.
 
 # %%
@@ -144,8 +144,8 @@ book.found("order_differences", differences)
 # %% [markdown]
 # ## Table 7
 #
-# Means over the orders, beside the published ones. Look at which networks lose most to the published score, and whether
-# precision or recall.
+# Means over the orders, beside the published ones. Look at which networks fall furthest below the published score, and whether
+# in precision or in recall.
 
 # %%
 table7 = book.table(7)
@@ -166,7 +166,7 @@ book.found("table7", table7)
 #
 # The paper compares Table 7 with Tables 5 and 6 and finds LMHLD_part ahead of both. Two of these add up the pixels of all
 # areas, Table 5 does not; here all three are scored both ways: on all test pixels, and as the mean over areas. Look at whether
-# the three keep their order in every network, and whether both ways agree. The published value for single is the mean over areas.
+# the order of the three is the same for every network, and whether both ways agree. The published value for single is the mean over areas.
 
 # %%
 beside = part.beside_mix_and_single(book, table7)
@@ -190,8 +190,8 @@ book.found("table7_beside", beside)
 #
 # F1 after each stage (down) on each area's test patches (across), for one order of addition; `stage_matrix.csv` has
 # those of all chains, and `show_order` draws another. Areas still to come are not tested. The diagonal is the area just
-# learnt. Read a column downwards: where it fades, the area is being forgotten. The paper expects LMHLD_part to take in
-# more landslide data later: each row is such an addition, because nothing before it is trained again.
+# learnt. Read a column downwards: where it fades, the area is being forgotten. The paper expects that LMHLD_part can
+# incorporate more landslide data later: each row is such an addition, because nothing before it is trained again.
 
 # %%
 matrices = forgetting.stage_matrix(finished)
@@ -206,7 +206,7 @@ book.show(
 # %% [markdown]
 # One number sums up a matrix. *Average forgetting* (Chaudhry et al. 2018,
 # [doi:10.1007/978-3-030-01252-6_33](https://doi.org/10.1007/978-3-030-01252-6_33)) is the best F1 an area ever had
-# minus what is left at the end: the mean over all areas but the last, and here over the orders.
+# minus its F1 at the end, averaged over all areas but the last, and here over the orders.
 
 # %%
 forgotten = forgetting.forgetting_table(finished)
@@ -214,8 +214,8 @@ forgotten = book.save(forgotten.join(scores[["f1", "own_input_f1"]]), "forgettin
 lm.tidy(forgotten.groupby("model", sort=False).mean(numeric_only=True))
 
 # %% [markdown]
-# `own input F1` is the last network again, but each area is shown through the input convolution of its own stage. If F1
-# rises, it was the fresh input layer that lost the area; if it falls, the levels behind it have moved on. The F1
+# `own input F1` is that of the last network, but with the input convolution of each area's own stage. If F1
+# rises, the fresh input layer lost the area; if it falls, the later levels have changed. The F1
 # forgotten on real areas, by network and order, from the published edition:
 
 # %%
@@ -228,13 +228,13 @@ book.found("forgetting", forgotten)
 # ## Is it the freezing?
 #
 # The same areas in the first order, learnt in other ways. First come variants of LMHLD_part with one ingredient
-# changed: the old normalisation behind the fresh input, the input kept, nothing frozen, or all data so far in each
+# changed: the old normalisation after the fresh input, the input kept, nothing frozen, or all data so far in each
 # stage (cumulative). Then comes plain fine-tuning: on its own, with elastic weight consolidation (EWC, Kirkpatrick et
-# al. 2017, [doi:10.1073/pnas.1611835114](https://doi.org/10.1073/pnas.1611835114)), which holds weights that mattered
+# al. 2017, [doi:10.1073/pnas.1611835114](https://doi.org/10.1073/pnas.1611835114)), which holds back weights that mattered
 # before, and with a replay of some earlier patches. Strength and share are those that do best on validation patches.
 # Last come all areas at once, as an upper bound. Look at which intervals do not reach LMHLD_part, and at the cost:
-# trained parameters times steps, the same on every machine (`strategies.csv` has the seconds that it took, too). A
-# profile may leave some of these out (`without`): `mini` does.
+# trained parameters times steps, the same on every machine (`strategies.csv` also has the seconds). A
+# profile may leave some of these out (`without`), as `mini` does.
 
 # %%
 compared = part.chosen_strategies(
@@ -254,7 +254,7 @@ spread = ["f1_sd", "forgetting", "forgetting_sd", "seeds"]
 lm.tidy(strategies, ["f1", *gap, *spread, "trained_parameter_steps"])
 
 # %% [markdown]
-# `all at once` sees all areas from its first step on: an upper bound of what a chain can reach with the same steps. On
+# `all at once` sees all areas from its first step on: an upper bound for a chain with the same steps. On
 # real areas, from the published edition:
 
 # %%
@@ -280,7 +280,7 @@ book.found("fig15_predictions", seen)
 # %% [markdown]
 # ## Beside the paper
 #
-# How does LMHLD_part compare, judged by the paper's tables alone?
+# How does LMHLD_part compare, by the paper's tables alone?
 
 # %%
 published = {n: lm.paper.table(n).groupby("model")["f1"].mean() for n in (5, 6, 7)}
@@ -301,21 +301,21 @@ print(f"F1 of the networks in Table 7 spans {serial.max() - serial.min():.4f}")
 #
 # <details><summary>The weights that were good for the first area were overwritten.</summary>No: that is forgetting,
 # and the section on it measures it.</details>
-# <details><summary>The input convolution is new in each stage, and does not fit the first area any
-# more.</summary>Not excluded: compare the scores through each area's own input convolution.</details>
+# <details><summary>The input convolution is new in each stage, and no longer fits the first area.</summary>Not
+# excluded: compare the scores with each area's own input convolution.</details>
 # <details><summary>The last stages had too few epochs.</summary>Right: in this book all stages have the same number
 # of epochs; chapter 11 repeats the comparison with other numbers.</details>
 
 # %% [markdown]
 # ## Exercises
 #
-# Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the
-# book, folded away; the copies that `make student` writes leave them out.
+# Each question says what to set or to write, and the check below it tells you what is wrong. The book contains the
+# solutions, folded; the copies that `make student` writes leave them out.
 
 # %% [markdown]
 # ### Exercise 1: what shared beginnings save
 #
-# Orders that begin alike share those trainings. Write `trainings(orders)`: how many different ones do several orders take for one
+# Orders with the same beginning share those trainings. Write `trainings(orders)`: how many different trainings do several orders need for one
 # network? `orders` maps a name to a tuple of areas.
 
 
@@ -346,7 +346,7 @@ with lm.exercise(1):
 # %% [markdown]
 # ### Exercise 2: how much stays free?
 #
-# By the ledger's schedule stage k (from 2 on) freezes the encoder levels 1 to min(k − 1, 4). For seven stages, set `frozen` to a list: the
+# In the ledger's schedule, stage k (from 2 on) freezes the encoder levels 1 to min(k − 1, 4). For seven stages, set `frozen` to a list: the
 # number of frozen groups of layers in each stage (`lm.training.chains.paper_schedule` gives the rows). From which stage on does the schedule no longer change?
 
 # %% tags=["solution", "hide-cell"]
@@ -365,9 +365,9 @@ with lm.exercise(2, frozen):
 # %% [markdown]
 # ### Exercise 3: forgetting, measured
 #
-# Row k of a stage matrix holds F1 on each area after stage k, columns in the order of addition. Write `mean_forgetting(matrix)` for a square
-# DataFrame: for each area but the last, the highest F1 it had in any row before the last, minus that in the last row; then the mean. (Rows before an
-# area's own stage count, too: a network may know it beforehand.)
+# Row k of a stage matrix has F1 on each area after stage k, with columns in the order of addition. Write `mean_forgetting(matrix)` for a square
+# DataFrame: for each area but the last, the highest F1 in any row before the last, minus that in the last row; then the mean. (Rows before an
+# area's own stage also count: a network may already know it.)
 
 
 # %% tags=["solution", "hide-cell"]
@@ -401,4 +401,4 @@ with lm.exercise(3):
 # **To go further.** Raise `replay` in `experiments: {part: {replay: [...]}}` of a copy of the profile to 0.5:
 # how much of the gap between plain fine-tuning and all at once does it close, and at what cost?
 #
-# **Next:** chapter 08 shows the last network of a chain landslides that no training has seen.
+# **Next:** chapter 08 shows the last network of a chain landslides that it has never seen in training.

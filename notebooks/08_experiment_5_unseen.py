@@ -12,11 +12,11 @@
 # **Question.** A network has learnt seven areas. What does it find in the image of an event it has never seen, taken by
 # another sensor, in another season, over different ground? And how far can its map be trusted?
 #
-# **The paper** (sections 3.2 (5) and 4.5) lets the U-Net of LMHLD_part map five sites of the GVLM data set and a PlanetScope
+# **The paper** (sections 3.2 (5) and 4.5) uses the U-Net of LMHLD_part to map five sites of the GVLM data set and a PlanetScope
 # scene of Luding after the earthquake of 2022. It shows the maps (Figs 16, 17), says that most landslides are identified and that
-# a few roads are taken for landslides, and gives no score. This chapter draws maps of that kind and scores them.
+# a few roads are mistaken for landslides, and gives no score. This chapter draws maps of that kind and scores them.
 #
-# **Time.** 8 minutes to read; half a minute to run once the trainings are there.
+# **Time.** 8 minutes to read; half a minute to run once the trainings are finished.
 
 # %% tags=["parameters"]
 profile: str = "mini"  # a profile in params/, or a YAML file of your own
@@ -38,10 +38,10 @@ book = lm.open(profile)
 # ## The events (Figs 7, 8)
 #
 # Five of the paper's sites have no near infrared: GVLM comes from Google Earth. Luding has all four bands. In books of
-# synthetic data six made-up events stand in for them: they show nothing of the real places, and no score here can be
-# compared with one from there. They have other sensors, seasons and ground than the seven areas, with roads, river bars
-# and bare fields that look like landslides. With the real images at hand (`lmhld data get gvlm --from FOLDER`, the same
-# for `luding`) the profile `paper` uses those; `real` maps Gorkha, a real event that its networks have never seen; no
+# synthetic data six artificial events stand in for them: they show nothing of the real places, and no score here can be
+# compared with one from there. Their sensors, seasons and ground differ from those of the seven areas, with roads, river bars
+# and bare fields that look like landslides. If the real images are available (`lmhld data get gvlm --from FOLDER`, the same
+# for `luding`), the profile `paper` uses them; `real` maps Gorkha, a real event that its networks have never seen; no
 # picture of it is published.
 
 # %%
@@ -55,7 +55,7 @@ for event, dataset in unseen.available_events(book):
 # ## The networks
 #
 # The network is the last stage of LMHLD_part in its first order: with the profile's own bands it is the run of chapter
-# 07 itself. For images without near infrared, a separate chain is trained on blue, green and red. A missing band is
+# 07. For images without near infrared, a separate chain is trained on blue, green and red. A missing band is
 # never invented.
 #
 # Above which probability is a pixel mapped as landslide? There is no reason for 0.5, and the best threshold for the
@@ -102,7 +102,7 @@ figure = lm.plots.maps.images(pictures)
 book.show(figure, "fig08_luding", numbers.loc[with_nir, about], dataset=shown)
 
 # %% [markdown]
-# Now the same with what the network maps, in red. The cyan outline is the truth, which the paper's figures do not show.
+# Now the same scenes with the network's map in red. The cyan outline is the truth, which the paper's figures do not show.
 # The title of each map says how much of it is red, and how much is landslide. Look for red outside the cyan lines:
 # along rivers, on roads, on bare fields.
 
@@ -121,11 +121,11 @@ book.found("fig16_maps", numbers)
 # %% [markdown]
 # ## How far to trust them
 #
-# The paper says of its own maps that most landslides are identified. The eye forgives much; scores do not. Four
-# yardsticks accompany the scores of each event. `all_f1` is the F1 of a map that calls everything landslide. `index_f1`
-# is the best that a single threshold on brightness, NDVI or greenness reaches on this very event: more than anyone
-# could know beforehand, but a rule without any training. `seen_f1` is what the same network reaches on test patches of
-# the areas it was trained on, and `f1_at_half` is F1 at a probability of 0.5 instead of the threshold of validation.
+# The paper says of its own maps that most landslides are identified. The eye is forgiving; scores are not. Four
+# reference values accompany the scores of each event. `all_f1` is the F1 of a map that calls everything landslide. `index_f1`
+# is the best F1 of a single threshold on brightness, NDVI or greenness, fitted to the same event: more than anyone
+# could know beforehand, but a rule without any training. `seen_f1` is the F1 of the same network on test patches of
+# the areas that it was trained on, and `f1_at_half` is F1 at a probability of 0.5 instead of the validation threshold.
 
 # %%
 scores = ["threshold", "mapped_share", "prevalence", "precision", "recall"]
@@ -135,8 +135,8 @@ lm.tidy(book.save(table, "unseen_scores"), columns)
 
 # %% [markdown]
 # A map also finds landslides by chance: red that covers a third of a scene hits a third of everything in it.
-# `by_chance` is what the same map detects when it is moved to random places of the scene, the mean over 50 moves; its
-# share and the shapes of its objects stay.
+# `by_chance` is what the same map detects when it is shifted to random places of the scene, averaged over 50 shifts; its
+# share and the shapes of its objects stay the same.
 
 # %%
 detections = ["landslides", "landslides_detected", "by_chance", "mapped_share"]
@@ -149,8 +149,8 @@ book.found("unseen_scores", table)
 # ## Every threshold at once
 #
 # The threshold of a map is one choice. The curve shows the others: how many of the landslide pixels are found (recall)
-# at the cost of how many false ones (precision). The dashed line is the landslide share, where a map without any skill
-# would lie: average precision must be read against it, not against 1.
+# at the cost of how many false ones (precision). The dashed line is the landslide share, which is the level of a map
+# without skill: average precision must be compared with it, not with 1.
 
 # %%
 scored = [e for e in one_seed if e.is_scored]
@@ -161,7 +161,7 @@ book.show(figure, "unseen_curves", rows, dataset=shown)
 
 # %% [markdown]
 # Is a probability of 0.8 right in eight of ten pixels? The calibration error says by how much the two differ on average. Where it
-# is large, what the network learnt of probabilities in one place does not hold in another.
+# is large, probabilities learnt in one place do not hold in another.
 
 # %%
 book.found("unseen_curves", rows)
@@ -171,7 +171,7 @@ book.found("unseen_curves", rows)
 #
 # An inventory is a list of landslides. One counts as detected when at least half of its area is mapped; a mapped object is
 # false when less than half of it is landslide. Large landslides dominate pixel scores. Look at the small sizes here, and at
-# `chance_rate`: the share that the same maps would detect of that size in random places.
+# `chance_rate`: the share of landslides of that size that the same maps would detect in random places.
 
 # %%
 by_size = objects.pooled([e.tally.sizes for e in scored])
@@ -188,18 +188,18 @@ sizes.round(2)
 book.found("unseen_by_size", by_size)
 
 # %% [markdown]
-# A false object that covers much of a scene has grown together from rivers, roads and fields. Leaving out objects of odd shape
+# A false object that covers much of a scene has merged from rivers, roads and fields. Leaving out objects of unusual shape
 # (`compactness`) is the first thing a mapper would try; exercise 3 asks what that costs. Chapter 11 asks the reverse of this
-# chapter: each area in turn as the one that the others' network has never seen.
+# chapter's question: there each area in turn is the one that the network trained on the others has never seen.
 #
 # ## Your own image
 #
-# `lmhld export RUN_ID --out network.safetensors` writes a network with all that is needed to use it. Then
+# `lmhld export RUN_ID --out network.safetensors` writes a network with everything needed to use it. Then
 #
 #     lmhld map scene.tif --weights network.safetensors --out map/
 #
-# writes a probability raster, a mask, polygons with area, probability and place (GeoPackage), styles for QGIS, a picture and
-# a record. With `--truth` it computes the scores above. `lmhld map --help` has the rest: bands, no data, resolution, least area.
+# writes a probability raster, a mask, polygons with area, probability and position (GeoPackage), QGIS styles, a picture and
+# a report. With `--truth` it computes the scores above. `lmhld map --help` has the rest: bands, no data, resolution, minimum area.
 #
 # ## Beside the paper
 #
@@ -227,14 +227,14 @@ print(f"events mapped here: {len(one_seed)}, scored: {len(scored)}")
 # %% [markdown]
 # ## Exercises
 #
-# Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the
-# book, folded away; the copies that `make student` writes leave them out.
+# Each question says what to set or to write, and the check below it tells you what is wrong. The book contains the
+# solutions, folded; the copies that `make student` writes leave them out.
 
 # %% [markdown]
 # ### Exercise 1: a stricter threshold
 #
 # Write `pixel_scores(probability, truth, threshold)` for arrays of probabilities and of 0 and 1: it returns precision and recall of the pixels at
-# or above the threshold. Then set `can_rise` to the score that may go up when the threshold is raised: `"precision"` or `"recall"`.
+# or above the threshold. Then set `can_rise` to the score that may increase when the threshold is raised: `"precision"` or `"recall"`.
 
 
 # %% tags=["solution", "hide-cell"]
@@ -299,8 +299,8 @@ with lm.exercise(2, pixels):
 # %% [markdown]
 # ### Exercise 3: a rule on shape
 #
-# Polygons of a map carry `compactness`, 4πA/P² (area A, perimeter P). Write `compactness(polygon)` for a shapely polygon, and set `removed`
-# to those of the three that a rule "at least 0.2" takes out: `"road"` (200 m by 5 m), `"slide"` (90 m by 30 m), `"debris flow"` (300 m by
+# Polygons of a map have a column `compactness`, 4πA/P² (area A, perimeter P). Write `compactness(polygon)` for a shapely polygon, and set `removed`
+# to those of the three that a rule "at least 0.2" removes: `"road"` (200 m by 5 m), `"slide"` (90 m by 30 m), `"debris flow"` (300 m by
 # 10 m). What does such a rule cost?
 
 # %% tags=["solution", "hide-cell"]
@@ -340,4 +340,4 @@ with lm.exercise(3, removed):
 # **To go further.** Map an event with `lmhld map --threshold 0.8`: what happens to landslides detected and to false objects? Map Luding at the resolution the network was last trained at: better or worse? Which look-alike costs most
 # precision? Use the maps above, then the polygons in QGIS.
 #
-# **Next:** chapter 08b tells a network a little of the event that it is to map.
+# **Next:** chapter 08b gives a network a few labels of the event that it is to map.

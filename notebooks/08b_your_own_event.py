@@ -10,10 +10,10 @@
 # # Your own event
 #
 # **Question.** It is the second day of an event. You have one image, QGIS, and outlines of a few landslides in one corner of it.
-# Which map can you make of the rest, and how much of it would you believe?
+# Which map can you make of the rest, and how far would you trust it?
 #
-# **The paper** ends in "a pre-trained model … for downstream landslide detection tasks in fixed regions", and leaves this to
-# others. Chapter 08 gives a network an event of which it knows nothing; here it is told a little.
+# **The paper** ends with "a pre-trained model … for downstream landslide detection tasks in fixed regions", and leaves this to
+# others. Chapter 08 gives a network an event about which it knows nothing; here it gets a few labels.
 #
 # **Time.** 10 minutes to read; half a minute to run. Without a notebook: `lmhld learn` and `lmhld map`, and the page
 # *A map of your own scene*.
@@ -44,10 +44,10 @@ book = lm.open(profile)
 folder = lm.config.workdir() / "build" / book.name / "your-own-event"
 
 # %% [markdown]
-# ## An image, and a corner that somebody has looked at
+# ## An image, and a corner that has been searched
 #
-# Without an image of your own this is a made-up one: the stand-in for Luding of chapter 08's smallest set. With one, say real
-# ground of Jinsha: `lmhld book mini --chapter 08b -p image …/scene_C_rgb.tif -p mask …/scene_C_mask.tif`.
+# Without your own image, this is a synthetic one: the stand-in for Luding from chapter 08's smallest set. With your own, e.g. the
+# real scene of Jinsha: `lmhld book mini --chapter 08b -p image …/scene_C_rgb.tif -p mask …/scene_C_mask.tif`.
 
 # %%
 if image:
@@ -65,8 +65,8 @@ print(
 )
 
 # %% [markdown]
-# What a mapper would draw in QGIS are two layers: the landslides, and the outline of what was searched for them. Here they are taken
-# from the truth in the left part of the image. All else counts as **not labelled**: not as ground without landslides.
+# A mapper would draw two layers in QGIS: the landslides, and the outline of the ground searched for them. Here they are taken
+# from the truth in the left part of the image. The rest counts as **not labelled**, not as ground without landslides.
 
 # %%
 searched = int(columns * truth.shape[1])
@@ -88,8 +88,8 @@ print(
 # ## Learn
 #
 # In a terminal: `lmhld learn scene.tif slides.gpkg --searched searched.gpkg --out net/`. Labelled ground is divided into blocks; three
-# networks learn, each from two thirds of them, and each is judged on the third that it has not seen. With `--from FILE` an earlier
-# network joins in: as it is, trained on, and averaged with the new ones. `--also SCENE LABELS` adds another place.
+# networks are trained, each on two thirds of them, and each is scored on the third that it has not seen. With `--from FILE` an earlier
+# network is compared, too: unchanged, fine-tuned, and averaged with the new ones. `--also SCENE LABELS` adds another place.
 
 # %% tags=["nbval-ignore-output"]
 drawn = lm.mapping.LabelFile(folder / "slides.gpkg", folder / "searched.gpkg")
@@ -97,8 +97,8 @@ settings = lm.mapping.LearnSettings(steps, patch, workers=1, device="cpu")
 card = lm.learn(scene, drawn, folder / "net", settings=settings, progress=False)
 
 # %% [markdown]
-# What is it worth? Two rows need no network: the best threshold on brightness or greenness (chosen on the very ground that it
-# is scored on, so it is flattered), and calling everything landslide.
+# How good is it? Two rows need no network: the best threshold on brightness or greenness (chosen on the same ground that it
+# is scored on, so its score is flattering), and calling everything landslide.
 
 # %%
 scores = pd.DataFrame(card["candidates"]).set_index("candidate")
@@ -109,8 +109,8 @@ for line in (*card["notes"], *card["verdict"]):
     print(line)
 
 # %% [markdown]
-# The interval is over blocks. With fewer than ten blocks that hold something there is none: so few cannot tell how much the score
-# would differ in the next corner. The threshold of the map is the one of best F1 on held-back blocks, not 0.5.
+# The interval is over blocks. With fewer than ten non-empty blocks there is none: so few cannot tell how much the score
+# would differ in the next corner. The threshold of the map is the one with the best F1 on held-back blocks, not 0.5.
 #
 # ## Map
 #
@@ -135,7 +135,7 @@ print(
 )
 
 # %% [markdown]
-# Drag the `.gpkg` and `.tif` files into QGIS: the styles apply by themselves. Below, (a) what was drawn, and (b) the map over the
+# Drag the `.gpkg` and `.tif` files into QGIS: the styles are applied automatically. Below, (a) the outlines drawn, and (b) the map over the
 # truth that nobody had.
 
 # %%
@@ -160,7 +160,7 @@ _ = lm.plots.style.add_caption(figure, about)
 # %% [markdown]
 # ## Was the score honest?
 #
-# You never have this number. It is the F1 of the map where nobody had looked, beside what the held-back blocks promised.
+# In practice you never have this number: the F1 of the map on unsearched ground, beside the score that the held-back blocks promised.
 
 # %%
 rest = (np.arange(truth.shape[1]) >= searched) & (truth < 255)
@@ -177,8 +177,8 @@ print(
 # %% [markdown]
 # ## Go on
 #
-# `label_next.gpkg` beside the network holds ten squares without labels in which it is least certain: draw there next. Or look
-# through the map: write `right` or `wrong` into a column `review` of `landslides.gpkg`, correct outlines and add missed ones, and learn from that
+# `label_next.gpkg` beside the network holds ten squares without labels in which it is least certain: draw there next. Or review
+# the map: write `right` or `wrong` into a column `review` of `landslides.gpkg`, correct outlines and add missed ones, and train on that
 # file with `lmhld learn scene.tif landslides.gpkg --review --out net2/`.
 
 # %%
@@ -192,18 +192,18 @@ print(
 #
 # Choose an answer; it opens and says whether it is right, and why.
 #
-# **You outline 30 landslides in a corner of the image and nothing else. What may the network take for background?**
+# **You outline 30 landslides in a corner of the image and nothing else. What may the network treat as background?**
 #
 # <details><summary>Everything outside the outlines.</summary>No: the rest of the image holds landslides that you
-# have not drawn. It would learn that they are none.</details>
+# have not drawn. It would learn that they are background.</details>
 # <details><summary>Only ground that you searched.</summary>Right: draw its outline, and give it as
-# <code>--searched</code>. Without it the book takes a margin around your landslides and says so.</details>
+# <code>--searched</code>. Without it, the book uses a margin around your landslides and says so.</details>
 
 # %% [markdown]
 # ## Exercises
 #
-# Each question says what to set or to write, and the check below it says what does not fit. The book has the solutions, folded;
-# the copies that `make student` writes have none.
+# Each question says what to set or to write, and the check below it tells you what is wrong. The book contains the
+# solutions, folded; the copies that `make student` writes leave them out.
 
 # %% [markdown]
 # ### Exercise 1: not labelled is not background
@@ -259,7 +259,7 @@ with lm.exercise(2, promised_f1):
 # %% [markdown]
 # ### Exercise 3: ground around landslides
 #
-# Without an outline of what was searched, the ground around each landslide counts as searched: as far as its own diameter. Write
+# Without an outline of the searched ground, the ground around each landslide counts as searched, up to its own diameter. Write
 # `share_of(radius, reach)`: for a round landslide with this radius, the share of landslide in the labelled ground, the disc
 # of `radius + reach`. Set `by_default` to that share for the default, and compare it with chapter 01's shares of whole areas. What does
 # that do to the precision that held-back blocks promise?

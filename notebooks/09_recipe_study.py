@@ -12,9 +12,9 @@
 # **Question.** How many patches per step, and how many epochs?
 #
 # **The paper** (section 3.3) tried batch sizes of 8, 16, 32 and 64 with 50, 100, 200 and 300 epochs and found 16 and 300
-# best. It gives no table, and does not say for which area or network. The profiles of this book try numbers of their own.
+# best. It gives no table, and does not say for which area or network. The profiles of this book try their own numbers.
 #
-# **Time.** 3 minutes to read; under half a minute to run once the trainings are there.
+# **Time.** 3 minutes to read; under half a minute to run once the trainings are finished.
 
 # %% tags=["parameters"]
 profile: str = "mini"  # a profile in params/, or a YAML file of your own
@@ -32,7 +32,7 @@ network, area = lm.models.network(study.model).title, lm.paper.area_name(study.a
 # %% [markdown]
 # ## The grid
 #
-# Every combination is a training of its own. A schedule that knows its end (one cycle, a cosine) has another learning
+# Every combination is a separate training. A schedule that depends on its end (one cycle, cosine) has a different learning
 # rate at epoch 50 of 50 than at epoch 50 of 300, so a short training is not the first part of a long one.
 
 # %%
@@ -41,8 +41,8 @@ print(f"{network} on {area}: {len(runs)} trainings")
 print(f"batch sizes {study.batch_sizes}, epochs {study.epochs}")
 
 # %% [markdown]
-# F1 on the test patches, each time of the epoch that validated best, with the number of `steps`. Look for whether rows of other
-# batch sizes with as many steps score alike. If they did, that would suggest that the number of steps counts, and that a small
+# F1 on the test patches at the epoch with the best validation score, with the number of `steps`. Look at whether rows of other
+# batch sizes with as many steps have similar scores. If so, that would suggest that the number of steps matters, and that a small
 # batch is only another way to take many.
 
 # %%
@@ -62,10 +62,10 @@ for name, values in {
     )
 
 # %% [markdown]
-# Whichever of the two is closer, this does not separate the causes: in a training of as many epochs a small batch takes more
-# steps, each from a gradient of fewer patches.
+# Whichever of the two is closer, this does not separate the causes: with the same number of epochs, a small batch takes more
+# steps, each with a gradient from fewer patches.
 #
-# Scores that differ by a few hundredths may change places with another seed. On real areas, where a book of them
+# Scores that differ by a few hundredths may change order with another seed. On real areas, if that edition
 # is published:
 
 # %%
@@ -77,9 +77,9 @@ book.found("recipe_study", grid)
 # %% [markdown]
 # ## Beside the paper
 #
-# The published choice takes the largest number of epochs that was tried. That is the edge of the grid: whether 400 would
-# have been better still is not reported. The best of our grid is picked by its test score, too. And 300 epochs at
-# $\gamma = 0.99$ (the schedule of `paper`) leave the learning rate at a twentieth of where it began:
+# The published choice is the largest number of epochs that was tried. That is the edge of the grid: whether 400 would
+# have been better still is not reported. The best of our grid is also selected by its test score. And 300 epochs at
+# $\gamma = 0.99$ (the schedule of `paper`) reduce the learning rate to a twentieth of its initial value:
 
 # %%
 gamma = lm.experiments.load("paper").recipe.gamma
@@ -102,8 +102,8 @@ for n in (50, 100, 200, 300):
 # %% [markdown]
 # ## Exercises
 #
-# Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the
-# book, folded away; the copies that `make student` writes leave them out.
+# Each question says what to set or to write, and the check below it tells you what is wrong. The book contains the
+# solutions, folded; the copies that `make student` writes leave them out.
 
 # %% [markdown]
 # ### Exercise 1: steps
@@ -140,7 +140,7 @@ with lm.exercise(1, ratio):
 # ### Exercise 2: when is most of the learning done?
 #
 # With the recipe of `paper` the rate of epoch e is lr·γᵉ. Which share of the sum of all rates falls into the first 100 epochs? Set
-# `share_100`. And after how many epochs is the rate first at or below a tenth of where it began? Set `tenth`.
+# `share_100`. And after how many epochs is the rate first at or below a tenth of its initial value? Set `tenth`.
 
 # %% tags=["solution", "hide-cell"]
 from math import ceil, log

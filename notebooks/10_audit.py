@@ -11,12 +11,12 @@
 #
 # **Question.** Does what the text says follow from the tables?
 #
-# **The paper** states numbers twice, in Tables 1 to 7 and in sentences that sum them up, compare them, or draw conclusions
-# from them. Here statements that can be checked are rows: where each stands, what it says in our words, what follows from
+# **The paper** states numbers twice, in Tables 1 to 7 and in sentences that summarise them, compare them, or draw conclusions
+# from them. Here each checkable statement is one row: where it stands, what it says in our words, what follows from
 # the tables, and a verdict. Where the tables are silent, a few rows compare with other publications and name them. Nothing is
 # computed from images; no run and no data set is needed. Statements that hold by definition, only repeat a table (numbers of
-# areas, sensors and networks, patch sizes, bold values) or give no measure ("competitive") have no row: how many rows get which
-# verdict says nothing of the paper as a whole.
+# areas, sensors and networks, patch sizes, bold values) or give no measure ("competitive") have no row, so the number of rows per
+# verdict says nothing about the paper as a whole.
 #
 # **Time.** 8 minutes to read, seconds to run: no training is needed.
 #
@@ -43,15 +43,15 @@ table = audit.table(checks)
 # | verdict | means |
 # |---|---|
 # | holds | follows as printed |
-# | rounding | does not follow as printed, but from unrounded numbers it can |
+# | rounding | does not follow as printed, but may follow from unrounded numbers |
 # | contradicted | does not follow, whatever the unrounded numbers are |
-# | cannot be checked | what it would take is not published, or the statement gives no measure |
+# | cannot be checked | the necessary numbers are not published, or the statement gives no measure |
 #
-# A printed score of four digits stands for all numbers within half a unit of the last one. What is computed from such scores
-# inherits that: a difference or a mean of them by up to 0.0001, F1 by what the corners of the box round precision and recall
+# A printed score of four digits stands for all numbers within half a unit of the last digit. Anything computed from such scores
+# inherits that uncertainty: a difference or a mean by up to 0.0001, F1 by as much as the corners of the box of precision and recall
 # allow. There is no other tolerance. For counts it is zero.
 #
-# Where a sentence can be read in two ways, each reading has a row of its own, named in brackets. A row that is contradicted in
+# If a sentence can be read in two ways, each reading has its own row, named in brackets. A statement that is contradicted in
 # one reading may hold in another, and often does.
 
 # %%
@@ -71,7 +71,7 @@ verdicts.loc[list(dict.fromkeys(table["section"]))]
 # %% [markdown]
 # ## All rows
 #
-# In the paper's order. `audit.csv` beside the figures has the tolerance and a remark for each row as well; so has the command.
+# In the paper's order. `audit.csv` beside the figures also has the tolerance and a remark for each row, and so does the command.
 
 # %%
 book.save(table, "audit")
@@ -85,10 +85,10 @@ listed[["verdict", "statement", "derived"]]
 # %% [markdown]
 # ## F1 against precision and recall
 #
-# F1 is the harmonic mean of precision and recall, $2PR / (P + R)$. A single test, whose pixels are counted together, must
-# obey this up to rounding. A mean over several runs need not: the formula is concave, so that the mean of F1 can lie a little
-# below. Only Table 7 is said to hold means (over six orders); section 4.4 says how far precision and recall of the orders
-# spread, and from that follows how far below. Look at the row that does not fit.
+# F1 is the harmonic mean of precision and recall, $2PR / (P + R)$. A single test, with all pixels counted together, must
+# satisfy this up to rounding. A mean over several runs need not: the formula is concave, so the mean of F1 can be a little
+# lower. Only Table 7 is said to contain means (over six orders); section 4.4 gives the spread of precision and recall over the
+# orders, which determines how much lower. Look at the row that does not fit.
 
 # %%
 by_table = [audit.f1_rows(n).assign(table=n) for n in audit.SCORE_TABLES]
@@ -105,8 +105,8 @@ for row in rows[rows["verdict"] == "contradicted"].itertuples():
 
 # %% [markdown]
 # All rows of Tables 4 and 5 agree. In Table 7, Res U-Net is off by more than rounding explains and by less than
-# averaging can. In Table 6, one row, U-Net+++, does not agree; that table is not said to hold means, and its other rows
-# fit. There is no telling which of the three numbers is wrong.
+# averaging can. In Table 6, one row, U-Net+++, does not agree; that table is not said to contain means, and its other rows
+# fit. It is impossible to tell which of the three numbers is wrong.
 #
 # Formula (3) is another matter: as printed, without the factor 2, it fits no row. The tables follow the harmonic mean that the
 # sentence before it names.
@@ -140,13 +140,13 @@ print(f"part above single in each area, F1: {above} of {len(minus_single)}")
 # On average both statements hold for F1. Model by model, the first has two exceptions (Res U-Net and Trans U-Net) and
 # the second has three, all in Wenchuan. What LMHLD_part gains over LMHLD_mix is precision; recall is lower for five of
 # seven models. And the differences in F1 are small, and between different test patches: six orders are behind each row
-# of Table 7, an unknown number of runs behind Table 6, and whether the differences would outlast another seed the
-# tables do not say.
+# of Table 7, an unknown number of runs behind Table 6, and the tables do not say whether the differences would
+# persist with another seed.
 #
 # ## Beside other publications
 #
-# Some statements are about an event or about somebody else's data, and the tables cannot decide them. Look at the number of
-# landslides of the Wenchuan earthquake: that the data set holds fewer does not make it right.
+# Some statements are about an event or about other people's data, and the tables cannot decide them. Look at the number of
+# landslides of the Wenchuan earthquake: that the data set has fewer does not make the number right.
 
 # %%
 named = [
@@ -168,9 +168,9 @@ print(
 # %% [markdown]
 # The text quotes an early count, of "more than" so many landslides, rockfalls and debris flows; inventories drawn from images
 # of the whole area found several times as many. So the study area holds a small part of the event, and the largest landslide
-# of that earthquake is not in it, or not whole. Mw and Ms are two scales: the article cited gives Ms. GVLM's images are much finer
-# than Table 3 says, which matters where a network trained here is tried on them (chapter 08). And Landslide4Sense is counted by
-# its training part: its article has no more, but the data as released do (labels of the other two parts came after the competition).
+# of that earthquake is not in it, or not completely. Mw and Ms are two scales: the cited article gives Ms. GVLM's images are much finer
+# than Table 3 says, which matters when a network trained here is tried on them (chapter 08). And Landslide4Sense is counted by
+# its training part: its article has no more, but the released data do (labels of the other two parts came after the competition).
 #
 # ## Beside the paper
 #
@@ -192,14 +192,14 @@ for name, row in table[table["verdict"] == "contradicted"].iterrows():
 
 # %% [markdown]
 # How much does it matter? Most of these affect no result: a formula, a caption, a magnitude, numbers of landslides and
-# the size of the largest one in the text. Three ask for care from whoever uses the data or the conclusions.
+# the size of the largest one in the text. Three call for care when using the data or the conclusions.
 #
 # - **Jiuzhaigou.** Its images are dated two years before the earthquake that the text names. One of the two dates
-#   is meant otherwise, or the inventory is not of that earthquake. The data themselves can tell.
+#   has another meaning, or the inventory is not of that earthquake. Only the data themselves can tell.
 # - **Table 6, U-Net+++.** Its three numbers cannot come from one test. Whichever of them is wrong, LMHLD_part stays ahead of
 #   LMHLD_mix in F1 for this network.
-# - **LMHLD_part.** It is ahead of LMHLD_mix on average, not for every model; and ahead of the areas alone, but for some models in
-#   Wenchuan. Forgetting is concluded from these averages and not measured; chapter 07 measures it.
+# - **LMHLD_part.** It is ahead of LMHLD_mix on average, but not for every model; and ahead of the areas alone, except for some models in
+#   Wenchuan. The conclusion on forgetting rests on these averages, without a measurement; chapter 07 measures it.
 #
 # The results themselves hold. All totals of patches, all averages (up to rounding), the gaps quoted in section 4.4, and the
 # candidate sizes of Wenchuan follow from the tables. The text we read is the preprint's; a later version may differ.
@@ -220,13 +220,13 @@ for name, row in table[table["verdict"] == "contradicted"].iterrows():
 # %% [markdown]
 # ## Exercises
 #
-# Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the
-# book, folded away; the copies that `make student` writes leave them out.
+# Each question says what to set or to write, and the check below it tells you what is wrong. The book contains the
+# solutions, folded; the copies that `make student` writes leave them out.
 
 # %% [markdown]
 # ### Exercise 1: the 20,000 landslides
 #
-# Section 2.1 speaks of about 20,000 landslides, Table 1 adds up to more. Which areas would have to be left out to come as near to 20,000 as
+# Section 2.1 speaks of about 20,000 landslides, but Table 1 adds up to more. Which areas would have to be left out to come as close to 20,000 as
 # possible? Set `left_out` to the set of their keys (`lm.paper.areas()`).
 
 # %% tags=["solution", "hide-cell"]
@@ -252,7 +252,7 @@ with lm.exercise(1, left_out):
 # %% [markdown]
 # ### Exercise 2: mend a row
 #
-# Suppose precision of U-Net+++ in Table 6 were the wrong number of the three. Which value would restore F1? Set `restored`. Which place would it
+# Suppose the precision of U-Net+++ in Table 6 were the wrong number of the three. Which value would restore F1? Set `restored`. What rank would it
 # have among the seven precisions, 1 being the highest? Set `place`.
 
 # %% tags=["solution", "hide-cell"]
@@ -315,4 +315,4 @@ with lm.exercise(3, spread, off):
 # **To go further.** Find a statement that is not in the table. Add a row to `lmhld_nb/paper/claims.csv` and a function to
 # `lmhld_nb/audit/`.
 #
-# **Next:** chapter 11 asks what the paper does not: how sure its scores are, and what its choices are worth.
+# **Next:** chapter 11 asks what the paper does not: how certain its scores are, and how much its choices matter.

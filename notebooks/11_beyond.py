@@ -15,7 +15,7 @@
 # **The paper** gives each F1 as one number, without an interval, and compares networks by the third digit. It tests on patches
 # that hold at least 10 % landslide, split at random. It does not say which loss, momentum or normalisation it used.
 #
-# **Time.** 15 minutes to read; half a minute to run once the trainings are there.
+# **Time.** 15 minutes to read; half a minute to run once the trainings are finished.
 
 # %% tags=["parameters"]
 profile: str = "mini"  # a profile in params/, or a YAML file of your own
@@ -35,9 +35,9 @@ settings = book.settings("beyond")
 network = lm.models.network(settings.model).title
 
 # %% [markdown]
-# Questions 2 to 6 are put to one network on one area (`beyond` in the profile; question 5 may take another,
-# `sizes_area`), with one thing changed at a time. Each kind of run is made with the seeds that the profile names, each
-# of which draws different initial weights and another order of patches.
+# Questions 2 to 6 are answered with one network on one area (`beyond` in the profile; question 5 may use another,
+# `sizes_area`), with one thing changed at a time. Each kind of run is repeated with the seeds in the profile, each
+# of which draws different initial weights and a different order of patches.
 
 # %%
 fetched = book.runs("beyond", on_missing)
@@ -60,9 +60,9 @@ for name, group in groups.items():
 # 07); in Table 4 blocks of windows are drawn. Another seed would give another network, and another F1 too: where a network was
 # trained with several seeds, `f1_sd` is the standard deviation over them.
 #
-# That intervals overlap says little: networks are tested on the same patches, and a hard patch is hard for all. So each pair is
-# compared patch by patch. If two networks were equally good, their counts on a block could change places; a permutation test
-# tries that. With fewer than six blocks no p can be below 0.05: such pairs are not tested. Many pairs give
+# Overlapping intervals say little: networks are tested on the same patches, and a hard patch is hard for all. So each pair is
+# compared patch by patch. If two networks were equally good, their counts on a block could be swapped; a permutation test
+# does that. With fewer than six blocks no p can be below 0.05: such pairs are not tested. Many pairs give
 # some small p-values by chance, so p is corrected for all pairs of a table (Benjamini and Yekutieli 2001,
 # [doi:10.1214/aos/1013699998](https://doi.org/10.1214/aos/1013699998)).
 
@@ -74,21 +74,21 @@ lm.tidy(ranked) if len(ranked) else None
 
 # %% [markdown]
 # We separate two kinds of chance. *Patches*: the interval of a difference says how it would come out on other test
-# patches. *Seeds*: the standard deviation says how far apart trainings of the same network end up. Both are of this
-# book's networks: the published ones are wider and were trained for longer, and nothing is known of their spread.
+# patches. *Seeds*: the standard deviation says how far apart trainings of the same network end up. Both are for this
+# book's networks: the published ones are wider and were trained for longer, and their spread is unknown.
 
 # %%
 book.found("rankings", ranked)
 
 # %% [markdown]
-# **Try it:** `seeds: [0, 1, 2]` in a copy of the profile trains every network three times; `seeds_of` single ones.
+# **Try it:** `seeds: [0, 1, 2]` in a copy of the profile trains every network three times; `seeds_of` does so for single ones.
 #
 # ## 2. What does the 10 % filter hide?
 #
-# Patches with less than 10 % landslide are dropped, from the test set too. A map has to deal with all of the landscape. Here
+# Patches with less than 10 % landslide are dropped, even from the test set. A map has to deal with the whole landscape. Here
 # the same held-out windows are scored twice: without the dropped ones (as in Table 5), and with as many of them as the area
-# has (`natural`, as in Table 4). The second network was trained with dropped windows as well. Look at which score moves, and
-# how far the two networks lie apart.
+# has (`natural`, as in Table 4). The second network was also trained with dropped windows. Look at which score changes, and
+# how far apart the two networks are.
 
 # %%
 prevalence = beyond_tables.prevalence_table(
@@ -98,21 +98,21 @@ shown = ["natural", "prevalence", "f1", "precision", "recall", "false_alarms"]
 lm.tidy(book.save(prevalence, "prevalence"), shown) if len(prevalence) else None
 
 # %% [markdown]
-# Recall belongs to the landslides: it changes as far as those in dropped windows are easier or harder to find.
-# Precision belongs to the landscape as well: the dropped windows add their false alarms to the same hits. Table 5 and
-# Table 4 therefore differ even for one and the same network. (Dropped windows may hold a little landslide, up to 10 %.)
+# Recall depends only on the landslides: it changes only if those in dropped windows are easier or harder to find.
+# Precision also depends on the landscape: the dropped windows add their false alarms to the same hits. Table 5 and
+# Table 4 therefore differ even for the same network. (Dropped windows may contain a little landslide, up to 10 %.)
 
 # %%
 book.found("prevalence", prevalence)
 
 # %% [markdown]
-# **Try it:** `patches: {min_share: 0.05}` moves the filter; `beyond: {area: rio}` takes an area with rarer landslides.
+# **Try it:** `patches: {min_share: 0.05}` changes the filter; `beyond: {area: rio}` uses an area with rarer landslides.
 #
 # ## 3. Does the random split leak?
 #
-# Patches side by side show the same slope, so a test patch between training patches is half known. A split by blocks keeps
-# neighbours together; here no test patch touches a training or validation patch at all, and the random split is trained on as many
-# patches, drawn from all of its own. Each seed draws both splits anew. Look at how many test patches touch a training patch
+# Adjacent patches show the same slope, so a test patch between training patches is half known. A split by blocks keeps
+# neighbours together; here no test patch touches a training or validation patch at all, and the random split uses the same
+# number of training patches, drawn from its own. Each seed draws both splits again. Look at how many test patches touch a training patch
 # (`touching`), and whether the two differ by more than their seeds.
 
 # %%
@@ -126,7 +126,7 @@ book.found("split_kinds", split)
 
 # %% [markdown]
 # The two are tested on different patches, some of which are harder, so a single draw says little; over many draws this evens out.
-# What is alike beyond the gap, the same sensor, event and season, the test does not see: for that a whole area has to be left
+# The test does not detect similarity beyond the gap (the same sensor, event and season): for that, a whole area has to be left
 # out (question 7).
 #
 # **Try it:** `patches: {block: 6}` makes blocks larger, `beyond: {split_seeds: [0, 1, 2, 3, 4, 5, 6, 7]}` draws more splits.
@@ -134,7 +134,7 @@ book.found("split_kinds", split)
 # ## 4. What if the labels are wrong?
 #
 # Landslides are outlined by people. They leave out small and old ones, merge neighbours, and are off by a pixel or two.
-# On real data nobody knows the truth; the synthetic twin knows it, and its labels are drawn with such errors on purpose
+# On real data nobody knows the truth; for the synthetic twin it is known, and its labels are drawn with such errors on purpose
 # (`label_noise` of a data set). Here the same network is trained on drawn and on true outlines, and each is tested
 # against both, on the same patches. Look at which pair of rows is higher, and at `labels F1`: a perfect map would score
 # that against the drawn outlines.
@@ -151,14 +151,14 @@ book.found("label_noise", noise)
 # A score against an inventory mixes two things, how good the map is and how good the inventory is. Networks are ranked by the
 # sum. Above `labels F1` no score against drawn outlines can be trusted to mean a better map.
 #
-# **Try it:** a data set of your own in `params/data` with `label_noise: strong`.
+# **Try it:** your own data set in `params/data` with `label_noise: strong`.
 #
 # ## 5. Which patch size, really?
 #
-# Table 4 compares sizes at the same number of epochs. A small patch size then makes more and smaller steps, and its
-# kept patches cover another part of the area. Here all sizes see equally many pixels in equally many steps, with the
-# same schedule of the learning rate. What differs is context, how far around a pixel a patch reaches, and how many
-# places a step shows. Look at whether sizes differ by more than `f1_sd`.
+# Table 4 compares sizes at the same number of epochs. A small patch size then takes more and smaller steps, and its
+# kept patches cover a different part of the area. Here all sizes see equally many pixels in equally many steps, with the
+# same learning-rate schedule. What differs is the context (how far a patch reaches around a pixel) and the number of
+# places in a step. Look at whether sizes differ by more than `f1_sd`.
 
 # %%
 compared = {
@@ -180,7 +180,7 @@ book.found("sizes_compared", sizes)
 # %% [markdown]
 # **Try it:** `beyond: {sizes_area: ..., sizes: [...], size_seeds: [...]}`.
 #
-# ## 6. What are the open points worth?
+# ## 6. How much do the open points matter?
 #
 # The paper leaves these choices open. The ledger says what the book does about each:
 
@@ -193,7 +193,7 @@ lm.ledger.table(keys)[["choice", "keys"]]
 
 # %% [markdown]
 # Each choice is now changed, one at a time, with the same patches and seeds. `effect` is the mean over seeds, `effect sd` the
-# standard deviation over them, `low` and `high` the interval over test patches. Look at which intervals leave out 0, and whether
+# standard deviation over them, and `low` and `high` the interval over test patches. Look at which intervals exclude 0, and whether
 # all seeds agree.
 
 # %%
@@ -205,16 +205,16 @@ lm.tidy(book.save(effects, "switches")) if len(effects) else None
 book.found("switches", effects)
 
 # %% [markdown]
-# The two spreads answer two questions. The interval: would these very networks differ on other patches? The deviation: do other
-# trainings differ as much? A choice of recipe is about trainings, so both have to be clear of 0, and a comparison that trains each
+# The two spreads answer two questions. The interval: would these same networks differ on other patches? The deviation: do other
+# trainings differ as much? A choice of recipe is about trainings, so both have to exclude 0, and a comparison that trains each
 # variant once sees only the first.
 #
-# **Try it:** `beyond: {seeds: [0, 1, 2, 3, 4, 5, 6, 7]}`: do the same effects stay?
+# **Try it:** `beyond: {seeds: [0, 1, 2, 3, 4, 5, 6, 7]}`: do the same effects remain?
 #
 # ## 7. And in an area never seen?
 #
-# The test patches of experiments 2 to 4 lie in areas that the networks have learnt. A map of the next event is not so
-# lucky. So each area is left out in turn: a network learns all others, each at its own patch size, and is tested on the
+# The test patches of experiments 2 to 4 lie in areas that the networks were trained on. A map of the next event has no such
+# advantage. So each area is left out in turn: a network learns all others, each at its own patch size, and is tested on the
 # test patches of the one left out. Look at how far the orange dots lie below the squares, networks that have learnt
 # that area alone.
 
@@ -228,14 +228,14 @@ book.show(
 book.found("leave_one_out", left_out)
 
 # %% [markdown]
-# Images of the new area were looked at, but no label: its bands are scaled with its own mean and deviation.
+# Images of the new area were used, but no labels: its bands are scaled with its own mean and deviation.
 #
 # **Try it:** `experiments: {leave_one_out: {areas: [rio], seeds: [0]}}`.
 #
 # ## 8. Does the verdict on LMHLD_part depend on the epochs?
 #
 # In chapter 07, LMHLD_part stands or falls by how long each stage is trained: too short, and a stage only destroys what
-# the one before has learnt. The paper does not say how its epochs are shared out. Here a chain, LMHLD_mix and
+# the one before has learnt. The paper does not say how its epochs are distributed. Here a chain, LMHLD_mix and
 # LMHLD_single are trained for different numbers of epochs, all three the same. Look at whether `part minus` changes
 # sign.
 
@@ -256,7 +256,7 @@ book.found("epochs_per_stage", lengths)
 #
 # ## Beside the paper
 #
-# Question 2 can be put to the published tables: Table 5 has each network's precision and recall on Wenchuan's test patches, Table 4 those
+# Question 2 can also be asked of the published tables: Table 5 has each network's precision and recall on Wenchuan's test patches, Table 4 those
 # on the whole area with the same patch size.
 
 # %%
@@ -293,14 +293,14 @@ for name, row in on_patches.iterrows():
 # %% [markdown]
 # ## Exercises
 #
-# Each question says what to set or to write, and the check below it tells you what is wrong. The solutions are in the
-# book, folded away; the copies that `make student` writes leave them out.
+# Each question says what to set or to write, and the check below it tells you what is wrong. The book contains the
+# solutions, folded; the copies that `make student` writes leave them out.
 
 # %% [markdown]
 # ### Exercise 1: one per cent landslide
 #
 # A network has precision P and recall R where a share s is landslide. Write `precision_at(share, P, R, s)`: its precision where `share` is
-# landslide, if it finds as large a part of the landslides and marks as large a part of the background. Then set `district` to the precision of
+# landslide, if it finds the same share of the landslides and marks the same share of the background. Then set `district` to the precision of
 # U-Net on Wenchuan (Table 5; s is Table 2's share of test patches) for a district with 1 % landslide.
 
 
@@ -348,7 +348,7 @@ with lm.exercise(1, district):
 # %% [markdown]
 # ### Exercise 2: patches of one scene are alike
 #
-# `intervals.over_patches` draws the rows it is given as if they were independent. Write `over_scenes(counts, scene)`: F1 with its interval when whole scenes are
+# `intervals.over_patches` draws its rows as if they were independent. Write `over_scenes(counts, scene)`: F1 with its interval when whole scenes are
 # drawn. `counts` is an array (patches, 3) of tp, fp, fn; `scene` names each patch's scene. Sum by scene, then use
 # `intervals.over_patches`. When are these intervals wider?
 
@@ -388,7 +388,7 @@ with lm.exercise(2):
 # ### Exercise 3: how many seeds?
 #
 # Two networks differ by `gap` in F1 on average; over seeds, the differences have the standard deviation `spread`. Write
-# `seeds(gap, spread)`: the least number of seeds (at least 2) for which Student's 95 % interval of the mean difference leaves out 0. How many for a
+# `seeds(gap, spread)`: the smallest number of seeds (at least 2) for which Student's 95 % interval of the mean difference excludes 0. How many for a
 # gap of 0.01, the size of many gaps in Table 6, and a spread of 0.02?
 
 # %% tags=["solution", "hide-cell"]
@@ -423,9 +423,9 @@ with lm.exercise(3):
             )
 
 # %% [markdown]
-# **To go further.** Put this book's spread over seeds (question 1) into `seeds`. Combine questions 2 and 3: a split by blocks that
+# **To go further.** Use this book's spread over seeds (question 1) in `seeds`. Combine questions 2 and 3: a split by blocks that
 # also holds out background. What has to be changed in `patches.cut`?
 #
 # This is the last chapter. The fidelity ledger, a page of the web edition, lists what the paper leaves open.
 #
-# **Next:** nothing; go back to chapter 00 with a profile of your own.
+# **Next:** nothing; go back to chapter 00 with your own profile.

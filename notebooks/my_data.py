@@ -9,10 +9,10 @@
 # %% [markdown]
 # # The book on your own data
 #
-# **Question.** What do chapters 01, 02 and 05 say about landslides of your own?
+# **Question.** What do chapters 01, 02 and 05 say about your own landslides?
 #
 # You need images (GeoTIFF, PNG, …; a scene or patches) and for each a mask of the same name, in any of these formats: 1 landslide,
-# 0 none. If you have none yet, this notebook writes a small synthetic scene and uses that. Run it once as it is, then name your folder below.
+# 0 none. If you have none yet, this notebook writes a small synthetic scene and uses that. Run it once unchanged, then enter your folder below.
 
 # %% tags=["parameters"]
 folder: str = ""  # holds images/ and masks/; empty: a synthetic scene is written for the example
@@ -60,7 +60,7 @@ if not folder:
         mask.write((labels == 1).astype("uint8"), 1)
 
 # %% [markdown]
-# What does the book see in it? In a terminal: `lmhld data check FOLDER/images/a.tif`.
+# What does the book find in it? In a terminal: `lmhld data check FOLDER/images/a.tif`.
 
 # %%
 image = source / "images" / lm.sources.files.list_files(source / "images")[0]
@@ -69,8 +69,8 @@ print(lm.sources.check(image).replace(str(source), ""))
 # %% [markdown]
 # ## A description and a profile
 #
-# Two short YAML files. The description says how the folder is read; the profile says what is trained on it. Both names start with
-# `my-data`; call them as you like, and see `params/` for what else can stand in them.
+# You need two short YAML files. The description says how the folder is read; the profile says what is trained on it. Both names start with
+# `my-data`; call them what you like, and see `params/` for other possible keys.
 
 # %%
 description = here / "params" / "data" / "my-data.yaml"
@@ -121,8 +121,8 @@ for number in chapters:
     print(executed.relative_to(here))
 
 # %% [markdown]
-# These are chapters like those of the book; open them in JupyterLab. Two of their figures: which windows became patches, and what
-# the network finds in a test patch.
+# These are chapters like those of the book; open them in JupyterLab. Two of their figures: which windows became patches, and the
+# network's prediction in a test patch.
 
 # %%
 for name in ("windows", "fig10_predictions"):
@@ -132,5 +132,5 @@ for name in ("windows", "fig10_predictions"):
     _ = ax.axis("off")
 
 # %% [markdown]
-# A handful of patches and epochs only show that it works. With data of your own choose the patch size from chapter 02's
-# candidates, and a `width` and number of `epochs` that your machine can afford.
+# A handful of patches and epochs only show that it works. With your own data, choose the patch size from chapter 02's
+# candidates, and a `width` and number of `epochs` that your machine can handle.

@@ -114,7 +114,7 @@ def test_other_values_are_background_where_that_is_said_and_grey_of_several_band
     refuses("give --truth-code 1", mapping.scene_of_file, path, BANDS, truth=truth)
     assert (read_all(mapping.scene_of_file(path, BANDS, truth=truth, truth_code=1))[1] == MASK).all()
     own(folder_of(tmp_path / "set", read(truth)[0]), "landslide_codes: [1]")
-    assert capsys.readouterr().err.count("values without a meaning, taken for background") == 2
+    assert capsys.readouterr().err.count("values without a meaning, treated as background") == 2
     grey = write_tif(
         tmp_path / "grey.tif", np.stack([CODES * 255] * 3 + [CODES * 0 + 9]), photometric="RGB", alpha="YES"
     )

@@ -79,7 +79,7 @@ def test_the_rehearsal_makes_the_runs_of_the_paper_s_profile_in_one_epoch() -> N
     ("recipe: {", "portable: true\nrecipe: {precision: bf16, ", "needs `precision: fp32` and `threads: 1`"),
     ("data:", "portable: true\nexecution: {threads: 2}\ndata:", "needs `precision: fp32` and `threads: 1`"),
     ("name: tiny", "name: ..", "key 'name' '..': no file or folder can be named after it"),
-    ("name: tiny", "name: small", "key 'name' = 'small': write the file's own name, 'tiny'"),
+    ("name: tiny", "name: small", "key 'name' = 'small': must be the file's own name, 'tiny'"),
 ])  # fmt: skip
 def test_a_wrong_profile_is_refused_in_one_line(tiny: Path, old: str, new: str, message: str) -> None:
     assert str(tiny) in refuses(re.escape(message), load, rewrite(tiny, old, new))
@@ -146,7 +146,7 @@ def test_plans_are_stable(study: Study) -> None:
     assert early == [(0, "3", "beyond"), (0, "beyond"), (1, "2"), (1, "1")], "first one seed of all"
     assert not set(ids(plan(with_patches(study, min_share=0.2)))) & set(ids(planned))
     refuses(r"experiment 9: unknown; choose from 1 \(patch_size\), 2 \(single\)", plan, study, "9")
-    refuses(re.escape("does not make the experiment 'recipe', only single; add `recipe: {}`"), plan, study, "recipe")
+    refuses(re.escape("does not include the experiment 'recipe', only single; add `recipe: {}`"), plan, study, "recipe")
 
 
 def test_the_published_recipe_has_the_runs_of_the_paper(study: Study) -> None:

@@ -69,7 +69,7 @@ def test_neither_other_files_nor_the_store_are_exported_over(spec, tmp_path):
     for name, text in itertools.product(("net.safetensors", "net.json"), ("precious", "{}", "[]", "[" * 100_000)):
         path, out = tmp_path / name, tmp_path / "net.safetensors"
         path.write_text(text)
-        refuses(rf"{name}: exists and is no export of this book; .*--force$", exports.export, spec.run_id, out)
+        refuses(rf"{name}: exists and is not an export of this book; .*--force$", exports.export, spec.run_id, out)
         assert path.read_text() == text and list(tmp_path.glob("net.*")) == [path]
         exports.export(spec.run_id, out, force=True)
         exports.export(spec.run_id, out)  # over an earlier export
@@ -81,7 +81,7 @@ def test_neither_other_files_nor_the_store_are_exported_over(spec, tmp_path):
     hard_link.hardlink_to(folder / name)
     stored = [folder / other for other in (name, "metrics.safetensors", "new.safetensors")]
     for out in (*stored, folder / ".." / folder.name / name, tmp_path / "link" / name, hard_link):
-        refuses("is in the store of runs; choose another file", exports.export, spec.run_id, out, force=True)
+        refuses("is in the run store; choose another file", exports.export, spec.run_id, out, force=True)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 

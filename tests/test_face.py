@@ -46,7 +46,7 @@ def test_under_plain_papermill_a_foreign_parameter_is_refused(tiny, monkeypatch)
 def test_tables_are_computed_from_finished_runs_and_saved(book):
     refuses("table5: none of its runs is finished; make them with `lmhld run tiny`", book.table, 5)
     refuses("profile 'tiny' has no table 'table6'; it has table5", book.table, 6)
-    refuses("does not make the experiment 'mix', only single", book.runs, "mix")
+    refuses("does not include the experiment 'mix', only single", book.runs, "mix")
     runs.make_run(single.specs(book)[1], QUIET)
     (run,) = book.runs("single", "skip")
     table = book.table(5)

@@ -75,7 +75,7 @@ def test_a_network_of_pairs_and_terrain_says_so_and_maps_only_with_them(event, c
     assert report["bands"] == list(card["bands"]) and report["valid_px"] == DISCS.size and not report["unlike"]
     coarse = draw(after, file, folder / "coarse", **given, resolution=6.0)
     assert coarse["resampled"] and coarse["valid_px"] == DISCS.size
-    refuses("wants the change since an image from before; give that with --before", draw, after, file, folder / "no")
+    refuses("needs the change since a pre-event image; give that image with --before", draw, after, file, folder / "no")
     refuses("wants elevation and slope", draw, after, file, folder / "no", before=folder / "before.tif")
     names = ("--bands", ",".join(BANDS), "--quiet", "--dem", given["dem"])
     pair = ("--before", given["before"])
@@ -83,12 +83,12 @@ def test_a_network_of_pairs_and_terrain_says_so_and_maps_only_with_them(event, c
     assert np.array_equal(read(folder / "again/probability.tif"), read(folder / "map/probability.tif"))
     plain = write_weights(folder / "plain.safetensors")
     code, _, err = call("learn", after.image, folder / "codes.tif", "--out", folder / "x", *names, "--from", plain)
-    assert code == 2 and "plain.safetensors: has not learnt from elevation" in err and err.count("\n") == 1
+    assert code == 2 and "plain.safetensors: was not trained on elevation" in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize(("values", "crs", "name", "message"), [
-    (image_of(OLD)[:, 1:], CRS, "other.tif", "lies on another grid than a.tif"),
-    (image_of(OLD), "EPSG:32655", "other.tif", "lies on another grid than a.tif"),
+    (image_of(OLD)[:, 1:], CRS, "other.tif", "is on another grid than a.tif"),
+    (image_of(OLD), "EPSG:32655", "other.tif", "is on another grid than a.tif"),
     (image_of(OLD)[:3], CRS, "other.tif", "export it with the same bands in the same order"),
     (image_of(DISCS), CRS, "a.tif", "is the scene itself"),
 ])  # fmt: skip
@@ -98,7 +98,7 @@ def test_an_earlier_image_that_does_not_fit_is_refused(tmp_path, values, crs, na
     settings = mapping.LearnSettings(2, 32, before=tmp_path / name)
     refuses(message, mapping.learn, after, LabelFile(after.mask), tmp_path / "net", settings=settings)
     plain = write_weights(tmp_path / "plain.safetensors")
-    refuses("has not learnt from pairs", draw, after, plain, tmp_path / "map", before=tmp_path / name)
+    refuses("was not trained on pairs", draw, after, plain, tmp_path / "map", before=tmp_path / name)
 
 
 def test_the_network_to_begin_with_is_the_one_that_its_card_describes(tmp_path, call, monkeypatch):

@@ -137,7 +137,7 @@ def test_bad_labels_are_refused_in_one_line(tmp_path):
         mask = write_tif(tmp_path / "mask.tif", codes.astype(np.float32 if codes.dtype.kind == "f" else np.uint8))
         refuses(match, read, tmp_path, mask)
     moved = write_tif(tmp_path / "moved.tif", DISCS.astype(np.uint8), transform=TRANSFORM * Affine.translation(10, 0))
-    refuses("lies on another grid", read, tmp_path, moved)
+    refuses("is on another grid", read, tmp_path, moved)
     values = image_of(DISCS)
     values[:, 10:70, 10:70] = 0
     refuses("no landslide where event.tif has data", read, tmp_path, kinds, values)

@@ -161,7 +161,7 @@ def test_unknown_areas_and_splits_are_refused(tmp_path: Path) -> None:
     parts = (Part(images="{area}/{split}/{id}.tif"),)
     known, own = Layout(parts=parts, known_areas=True), Layout(parts=parts, areas={"Atlantis": "rio"})
     refuses(r"'Atlantis' is not known.*areas: \{Atlantis: rio\}", resolve, tmp_path, known, "made")
-    refuses("'final' is no split", resolve, tmp_path, own, "made")
+    refuses("'final' is not a split", resolve, tmp_path, own, "made")
 
 
 def discovered(root: Path, declared: Layout = LMHLD) -> list[Scene]:

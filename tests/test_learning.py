@@ -218,12 +218,12 @@ def test_one_landslide_alone_in_one_grey_band_of_8_bits_gives_a_network_without_
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"start": "infrared.safetensors"}, "has no band 'swir'"),
-    ({"start": "net/network.safetensors"}, "lies in the folder of the results"),
-    ({"start": "net/network.safetensors", "out": "new"}, "has learnt from a.tif, so nothing could be held back"),
+    ({"start": "net/network.safetensors"}, "is in the folder for the results"),
+    ({"start": "net/network.safetensors", "out": "new"}, "was trained on a.tif, so nothing could be held back"),
     ({"out": "full"}, r"holds other files \(thesis.doc\)"),
     ({"patch": 40}, "patches of 40 px: must be a multiple of 16"),
     ({"freeze": 5}, "--freeze 5"),
-    ({"freeze": 1}, "--freeze: is of a start network"),
+    ({"freeze": 1}, "--freeze: needs a start network"),
 ])  # fmt: skip
 def test_what_cannot_be_learnt_from_or_written_to_is_refused(learnt, options, message):
     folder, _ = learnt

@@ -77,7 +77,7 @@ def test_the_files_behind_a_vrt_are_inputs_too(tmp_path):
 
 @pytest.mark.parametrize("name", SCORED)
 def test_a_foreign_file_is_never_replaced(tmp_path, name):
-    foreign = f"{name}: is not of an older map"
+    foreign = f"{name}: is not part of an older map"
     (tmp_path / "folder" / name).mkdir(parents=True)
     refused(tmp_path / "folder", foreign)
     (tmp_path / "link").mkdir()
@@ -85,7 +85,7 @@ def test_a_foreign_file_is_never_replaced(tmp_path, name):
     refused(tmp_path / "link", foreign)
     write(tmp_path / "map")
     (tmp_path / "map" / name).write_text("drawn by hand")  # of an older map, but changed
-    refused(tmp_path / "map", "is not of an older map")
+    refused(tmp_path / "map", "is not part of an older map")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / name).write_text("{}")
     refused(tmp_path / "other", foreign)
@@ -144,11 +144,11 @@ def test_what_a_living_map_has_begun_is_not_cleared(tmp_path):
 def test_a_record_that_is_none_proves_nothing(tmp_path, planted):
     write(tmp_path)
     (tmp_path / "map.json").write_text(planted, encoding="latin-1")
-    refused(tmp_path, "is not of an older map")
+    refused(tmp_path, "is not part of an older map")
 
 
 def test_what_appears_while_a_map_is_computed_is_not_replaced(tmp_path):
-    with pytest.raises(UserError, match="is not of an older map"), map_folder.all_or_nothing(tmp_path) as folder:
+    with pytest.raises(UserError, match="is not part of an older map"), map_folder.all_or_nothing(tmp_path) as folder:
         (folder / "mask.tif").write_text("1")
         (tmp_path / "mask.tif").write_text("drawn by hand meanwhile")
     assert content(tmp_path) == {"mask.tif": b"drawn by hand meanwhile"}

@@ -182,7 +182,7 @@ def test_no_data_is_of_neither_class_at_any_resolution(tmp_path, weights, metres
 
 def test_the_trained_resolution_comes_from_the_card(tmp_path, weights):
     event = scene(tmp_path, blobs(100, 100, 6))
-    refuses("does not say the resolution.*--resolution 3", draw, event, weights, tmp_path / "out", resolution="trained")
+    refuses("not say at which resolution.*--resolution 3", draw, event, weights, tmp_path / "out", resolution="trained")
     area = {"patch_size": 16, "mean": [700.0] * 4, "std": [90.0] * 4}
     areas = {name: {**area, "resolution_m": metres} for name, metres in (("far", 0.5), ("near", 4.5), ("none", None))}
     path = write_weights(tmp_path / "w.safetensors", areas=areas)
@@ -233,9 +233,9 @@ def test_strips_measure_what_the_whole_does(tmp_path_factory, seed, height):
 @pytest.mark.parametrize(("image", "options", "message"), [
     (PLAIN, {"crs": None}, "has no coordinate system; assign one"),
     (PLAIN, {"transform": TRANSFORM * Affine.rotation(20)}, "flipped; warp it north-up first (rio warp s.tif nor"),
-    (PLAIN[:, :, :15], {}, "60×15 pixels as it is predicted, at least 16 are needed a side"),
+    (PLAIN[:, :, :15], {}, "60×15 pixels as predicted, at least 16 per side are needed"),
     (PLAIN * 0, {"nodata": 0}, "every pixel is no data; check the file and its no-data value (`--nodata`)"),
-    (PLAIN, {"bands": "b g r x"}, "no band 'blue' (it has b, g, r, x); the network wants blue, green, red, nir"),
+    (PLAIN, {"bands": "b g r x"}, "no band 'blue' (it has b, g, r, x); the network needs blue, green, red, nir"),
     (PLAIN, {"bands": "red green blue"}, "4 bands, but 3 are named (red, green, blue); name all in the file's or"),
     (PLAIN, {"bands": "red Red blue nir"}, "two bands are named 'red'"),
 ])  # fmt: skip
@@ -272,8 +272,8 @@ def test_weights_that_are_none_are_refused(tmp_path, weights):
         ({"model": "trans_unet"}, "cannot be built 2 wide"),
         ({"run_id": 5}, "key 'run_id'"),
         ({"threshold": math.inf}, "key 'threshold'"),
-        ({"areas": {"a": {"patch_size": 20}}}, "its card is not whole: key 'areas.a.patch_size'"),
-        ({"areas": {"a": {"patch_size": 16_000}}}, "its card is not whole: key 'areas.a.patch_size'"),
+        ({"areas": {"a": {"patch_size": 20}}}, "its card is incomplete: key 'areas.a.patch_size'"),
+        ({"areas": {"a": {"patch_size": 16_000}}}, "its card is incomplete: key 'areas.a.patch_size'"),
     ):
         safetensors.torch.save_file(tensors, path, metadata={"card": json.dumps({**card, **change})})
         refuses(rf"w\.safetensors: .*{message}", draw, event, path, tmp_path / "out")

@@ -92,7 +92,7 @@ def test_deepness_reads_its_file(tmp_path, threshold):
     expected = probability(model, tile.transpose(2, 0, 1)[None].astype(np.float32), mean, std)[:, 0]
     is_certain = np.abs(expected - threshold) > 1e-4
     assert np.array_equal(result.argmax(axis=1)[is_certain] == 1, (expected >= threshold)[is_certain])
-    refuses(r"net\.onnx: no network of this book", onnx_files.load, path)
+    refuses(r"net\.onnx: not a network of this book", onnx_files.load, path)
 
 
 @pytest.fixture
@@ -123,11 +123,11 @@ def test_files_that_are_no_network_and_a_missing_package_are_named(tmp_path, mon
     path = tmp_path / "net.onnx"
     refuses(r"net\.onnx: no such file; write it with `lmhld export`", onnx_files.load, path)
     path.write_bytes(b"junk")
-    refuses(r"net\.onnx: no network of this book", onnx_files.load, path)
+    refuses(r"net\.onnx: not a network of this book", onnx_files.load, path)
     onnx_files.write(path, network("unet"), card_of())
     stored = onnx.load(path)
     del stored.metadata_props[:]
     onnx.save(stored, path)
-    refuses(r"net\.onnx: no network of this book", onnx_files.load, path)
+    refuses(r"net\.onnx: not a network of this book", onnx_files.load, path)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     refuses(r"onnxruntime is not installed; pip install", onnx_files.load, path)

@@ -195,7 +195,7 @@ def test_after_a_kill_it_goes_on_with_fewer_at_a_time(specs, tmp_path, monkeypat
     monkeypatch.setenv(marks.FOLDER, str(tmp_path))
     monkeypatch.setattr(processes, "_prepare_worker", marks.kill_first_worker)
     assert [run.spec for run in runs.make_runs(specs, workers=2, execution=QUIET)] == specs
-    assert "was killed (out of memory?); going on with 1 at a time" in capsys.readouterr().err
+    assert "was killed (out of memory?); continuing with 1 at a time" in capsys.readouterr().err
     monkeypatch.setattr(processes, "_prepare_worker", marks.kill_worker)
     others = [changed(spec, epochs=1) for spec in specs]
     says = "2 of 2 runs failed.*its process was killed .*use fewer `--workers`"

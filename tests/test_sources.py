@@ -272,7 +272,7 @@ def test_the_twin_is_made_and_made_again_when_its_recipe_changes(tmp_path, catal
     first = get("tiny")
     assert first.synthetic and first.areas == ("rio",) and get("tiny") == first and len(made) == 1
     assert first.scenes[0].image == tmp_path / "data/tiny/rio/rio_0.tif"
-    refused("is made, not adopted; leave out --from", "tiny", tmp_path)
+    refused("is generated, not adopted; leave out --from", "tiny", tmp_path)
     first.scenes[0].image.unlink()
     refuses(r"rio_0\.tif: a file of data set 'tiny' is gone; run `lmhld data get tiny`", sources.load, "tiny")
     assert get("tiny") == first

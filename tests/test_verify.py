@@ -94,8 +94,8 @@ def test_another_machine_goes_on_from_records(call, recorded, specs, tiny, train
     write_records.write(records.path("tiny"), replace(recorded, runs=known))
     shutil.rmtree(workdir() / "runs")
     code, out, error = call("run", tiny, "--workers", 1, "-q")
-    assert code == 0 and f"{first[0].run_id}: it has other weights than were recorded" in error
-    assert runs.damage(second[1]) == "its parent has been made again, with other weights"
+    assert code == 0 and f"{first[0].run_id}: its weights differ from the recorded ones" in error
+    assert runs.damage(second[1]) == "its parent was trained again, with other weights"
 
 
 def edited(files, name, pattern, replacement):
@@ -186,5 +186,5 @@ def test_a_second_call_is_one_line(verified, specs, monkeypatch):
         held = store.lock("verify")
     with held:
         code, _, error = verified(specs[0].run_id)
-    assert (code, error.count("\n")) == (2, 1) and f"{folder}: another `lmhld verify` is at work there" in error
+    assert (code, error.count("\n")) == (2, 1) and f"{folder}: another `lmhld verify` is using it" in error
     assert verified(specs[0].run_id)[1].endswith("1 of 1 runs are identical\n")

@@ -1,1 +1,1 @@
-"""The book: executing chapters, what checks of exercises say, the ledger; its web edition is made in ``book/``."""
+"""The book: execution of chapters, checks of exercises, the ledger; the web edition is built in ``book/``."""

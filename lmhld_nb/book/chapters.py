@@ -28,21 +28,21 @@ from lmhld_nb.config import ROOT, UserError, atomic_path, environment_set, figur
 from lmhld_nb.processes import cores, scratch_folder, side_by_side
 
 KERNEL = "lmhld"
-"""Name of the kernel that the chapters' headers ask for; `make env` installs it for JupyterLab as "LMHLD book"."""
+"""Name of the kernel in the chapters' headers; `make env` installs it for JupyterLab as "LMHLD book"."""
 
 EXPERIMENT_OF = {
     "04": "patch_size", "05": "single", "06": "mix", "07": "part", "08": "unseen", "09": "recipe", "11": "beyond",
 }  # fmt: skip
-"""Chapters on one experiment each; a profile without that experiment has no such chapter."""
+"""Chapters on one experiment each; a profile without that experiment lacks the chapter."""
 
 
 def number_of(stem: str | Path) -> str:
-    """Return a chapter's number, what its file's name has before the first ``_``: 08, or 08b."""
+    """Return a chapter's number, the part of its file name before the first ``_``: 08, or 08b."""
     return Path(stem).stem.partition("_")[0]
 
 
 def chapters(number: str | None = None, profile: str | None = None) -> list[Path]:
-    """Return the sources of all chapters, of a profile's, or of one by number (``05``; `UserError` if unknown)."""
+    """Return the sources of all chapters, those of a profile, or one by number (``05``; `UserError` if unknown)."""
     paths = {number_of(path): path for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]*_*.py"))}
     if number is not None:
         padded = number.zfill(2 + number[-1:].isalpha())
@@ -75,9 +75,9 @@ def parameter_value(text: str) -> object:
 
 
 def execute(source: Path, target: Path, parameters: Mapping[str, object]) -> None:
-    """Execute one chapter (.py or .ipynb) on this Python into ``target``, which is written whole or not at all.
+    """Execute one chapter (.py or .ipynb) with this Python into ``target``, which is written completely or not at all.
 
-    Cells tagged ``skip-execution`` are left out. UserError: foreign parameter, failed cell (``….failed.ipynb`` stays).
+    Cells tagged ``skip-execution`` are left out. UserError: unknown parameter, failed cell (``….failed.ipynb`` stays).
     """
     notebook = jupytext.read(source)
     known = sorted(parameters_of(notebook))
@@ -88,7 +88,7 @@ def execute(source: Path, target: Path, parameters: Mapping[str, object]) -> Non
     with _this_python() as scratch, atomic_path(target) as temporary:
         nbformat.write(notebook, f"{scratch}/input.ipynb")
         config = Config()
-        # Sockets in a folder of its own: chapters executed side by side would share names or ports.
+        # Sockets in a separate folder: chapters executed in parallel would share names or ports.
         config.KernelManager.transport = "ipc"
         config.KernelManager.ip = f"{scratch}/kernel"
         try:
@@ -100,7 +100,7 @@ def execute(source: Path, target: Path, parameters: Mapping[str, object]) -> Non
             shutil.copy(temporary, failed)
             reason = " ".join(f"{error.ename}: {error.evalue}".split())
             raise UserError(f"{source.name}: cell {error.exec_count} failed: {reason}; see {failed}") from error
-        except RuntimeError as error:  # what nbclient and jupyter_client raise about their kernels
+        except RuntimeError as error:  # raised by nbclient and jupyter_client about their kernels
             reason = f"{' '.join(str(error).split())} (out of memory?)"
             raise UserError(f"{source.name}: {reason}; run it alone with `--chapter {number_of(source)}`") from error
         _tidy(temporary)
@@ -109,7 +109,7 @@ def execute(source: Path, target: Path, parameters: Mapping[str, object]) -> Non
 
 @contextmanager
 def _this_python() -> Iterator[str]:
-    """Let Jupyter find `KERNEL` as this Python; yield a scratch folder."""
+    """Let Jupyter find `KERNEL` as this Python; yield a temporary folder."""
     with scratch_folder() as scratch:
         write_kernel_spec(Path(scratch) / "kernels" / KERNEL)
         paths = filter(None, [scratch, os.environ.get("JUPYTER_PATH")])
@@ -118,10 +118,10 @@ def _this_python() -> Iterator[str]:
 
 
 def _tidy(path: Path) -> None:
-    """Remove what differs from one execution to the next: times, papermill's ids, paths, and logging on stderr."""
+    """Remove what differs between executions: times, papermill's ids, paths, and logging on stderr."""
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"]}
-    folded = {"solution"}  # in JupyterLab; and defaults, where papermill's cell with the values used stands below them
+    folded = {"solution"}  # in JupyterLab; also default parameters if papermill's cell with the actual values follows
     if any("injected-parameters" in cell.metadata.get("tags", []) for cell in notebook.cells):
         folded.add("parameters")
     for number, cell in enumerate(notebook.cells):
@@ -142,10 +142,10 @@ def make(
     parameters: Mapping[str, str] | None = None,
     store: Path | None = None,
 ) -> list[Path]:
-    """Execute the chapters of a profile, or one of them, into ``build/PROFILE/``, each in a process of its own.
+    """Execute the chapters of a profile, or one of them, into ``build/PROFILE/``, each in a separate process.
 
-    ``parameters`` are texts, for those chapters that have them; ``store`` holds records, whose missing runs are
-    skipped. Run times go to ``times.csv``. UserError where no chapter has a parameter (nothing starts), or one failed.
+    ``parameters`` are texts, for the chapters that have them; ``store`` holds records, whose missing runs are skipped.
+    Run times go to ``times.csv``. UserError if no chapter has a parameter (nothing is started), or if a chapter fails.
     """
     sources = chapters(number, profile)
     folder = workdir() / "build" / Path(profile).stem
@@ -157,7 +157,7 @@ def make(
     known = {name for source in sources for name in parameters_of(jupytext.read(source))}
     if unknown := [name for name in values if name not in known]:
         raise UserError(f"-p {unknown[0]}: no chapter has this parameter; choose from {', '.join(sorted(known))}")
-    # Long ones first, so that none runs alone at the end; a long text is mostly a long run.
+    # Long ones first, so that none runs alone at the end; long texts mostly take long to run.
     sources_by_size = sorted(sources, key=lambda source: -source.stat().st_size)
     values = ({"on_missing": "skip"} if store else {}) | values | {"profile": profile}
     work = partial(_execute_quietly, folder=folder, parameters=values, store=store)
@@ -169,13 +169,13 @@ def make(
         except UserError as error:
             failures.append(str(error))
         except BrokenProcessPool:
-            message = "a chapter's process was killed (out of memory?); go on with `lmhld book --workers 1`"
+            message = "a chapter's process was killed (out of memory?); continue with `lmhld book --workers 1`"
             raise UserError(message) from None
         else:
             if progress:
                 tqdm.write(f"{source.stem}: {seconds[source.stem]:.0f} s")
     times = pd.Series(seconds, name="seconds", dtype=float).rename_axis("chapter")
-    if (folder / "times.csv").is_file():  # chapters that were not executed now keep theirs
+    if (folder / "times.csv").is_file():  # chapters not executed now keep their times
         times = times.combine_first(pd.read_csv(folder / "times.csv", index_col="chapter")["seconds"])
     with atomic_path(folder / "times.csv") as temporary:
         times.sort_index().to_csv(temporary, float_format="%.1f")
@@ -185,9 +185,9 @@ def make(
 
 
 def recorded_store(profile: str) -> tuple[Path, int]:
-    """Unpack a profile's published records into ``build/PROFILE/records/``; return it, and how many runs it lacks.
+    """Unpack a profile's published records into ``build/PROFILE/records/``; return it, and the number of missing runs.
 
-    UserError as `records.read`, or where it has none of the profile's runs as they are now.
+    UserError as in `records.read`, or if it has none of the profile's current runs.
     """
     from lmhld_nb import experiments
     from lmhld_nb.experiments.plan import plan
@@ -206,13 +206,13 @@ def recorded_store(profile: str) -> tuple[Path, int]:
 
 
 def _execute_quietly(source: Path, folder: Path, parameters: dict[str, object], store: Path | None) -> float:
-    """Execute a chapter in a worker process, with those of the parameters that it has; return the seconds it took."""
-    # Leave by an exception, so that the kernel is stopped and temporary files are removed.
+    """Execute a chapter in a worker process with those parameters that it has; return the time (s)."""
+    # Exit by an exception, so that the kernel is stopped and temporary files are removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("interrupted"))
-    # No widgets in a page; and one thread each, because chapters run side by side.
+    # No widgets in a page; one thread each, because chapters run in parallel.
     os.environ |= {"LMHLD_PROGRESS": "lines", "OMP_NUM_THREADS": "1"}
     os.environ |= {"LMHLD_RUNS": str(store)} if store else {}
-    with open(os.devnull, "w") as nowhere:  # kernels write to the terminal besides their outputs; errors are raised
+    with open(os.devnull, "w") as nowhere:  # kernels also write to the terminal; errors are raised
         for stream in (1, 2):
             os.dup2(nowhere.fileno(), stream)
     began = time.perf_counter()
@@ -222,9 +222,9 @@ def _execute_quietly(source: Path, folder: Path, parameters: dict[str, object], 
 
 
 def site(profile: str, committed: bool = False) -> Path:
-    """Build the web edition ``build/site/``; where that fails (UserError, a warning of Sphinx say), the old one stays.
+    """Build the web edition ``build/site/``; if that fails (UserError, e.g. a Sphinx warning), the old one is kept.
 
-    Sphinx reads a copy of ``book/`` with executed chapters and figures: of ``build/PROFILE/``, or as ``committed``.
+    Sphinx reads a copy of ``book/`` with executed chapters and figures: from ``build/PROFILE/``, or as ``committed``.
     """
     name = Path(profile).stem
     build = workdir() / "build"

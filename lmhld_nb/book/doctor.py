@@ -20,7 +20,7 @@ _INSTALL = f'`python -m ipykernel install --sys-prefix --name {KERNEL} --display
 
 
 def report() -> str:
-    """Return a readable page: versions, devices, folders with free space, data sets and profiles."""
+    """Return a readable report: versions, devices, folders with free space, data sets and profiles."""
     rows = {"Python": f"{platform.python_version()} ({sys.executable})"}
     installed = {package.name: package.version for package in importlib.metadata.distributions()}
     rows |= {name: installed.get(name, "not installed (optional: see pyproject.toml's groups)") for name in _PACKAGES}
@@ -28,7 +28,7 @@ def report() -> str:
     rows["kernel"] = "known to Jupyter" if kernel.is_dir() else f"unknown to Jupyter here: {_INSTALL}"
     cores, threads = os.cpu_count(), torch.get_num_threads()
     rows["processor"] = f"{hardware.cpu_name()}, {cores} cores, torch uses {threads}"
-    torch.set_num_threads(1)  # as runs of portable profiles are made
+    torch.set_num_threads(1)  # as in runs of portable profiles
     rows["same bits"] = f"{hardware.portability(torch.device('cpu'))} (as on any x86-64 processor with AVX2)"
     rows["bf16"] = "native" if hardware.native_bf16() else "not native on this processor"
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]

@@ -1,4 +1,4 @@
-"""What a check of an exercise says; their form, and copies without solutions: ``tools/student_copies.py``."""
+"""Messages of exercise checks; for their form, and copies without solutions, see ``tools/student_copies.py``."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,9 +8,9 @@ OPEN = "your answer"
 
 @contextmanager
 def exercise(number: int, *answers: object) -> Iterator[None]:
-    """Put the exercise's number before the assertions of a block; an answer that is still ``...`` is none yet.
+    """Prefix the assertions of a block with the exercise's number; an answer that is still ``...`` is missing.
 
-    ``with exercise(2, side): assert side > 0, "what to look at"``. AssertionError also for an answer of a wrong form.
+    ``with exercise(2, side): assert side > 0, "what to look at"``. AssertionError also if an answer has the wrong form.
     """
     try:
         if any(answer is ... for answer in answers):

@@ -1,4 +1,4 @@
-"""The face of the module: what a chapter opens, and all that it usually needs."""
+"""The interface for chapters: what they open, and all that they usually need."""
 
 import ast
 import re
@@ -28,7 +28,7 @@ from lmhld_nb.runs import Run
 from lmhld_nb.sources import DataSet
 
 REAL = ROOT / "figures" / "real"
-"""Figures and numbers of the edition on real areas, which stand beside those of books of synthetic data."""
+"""Figures and numbers of the edition on real areas, shown beside those on synthetic data."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Book(Study):
         return self.fetch(entry.specs(self), on_missing, entry.whole_area(self) if entry.whole_area else set())
 
     def table(self, name: int | str) -> pd.DataFrame:
-        """Compute a table by its number or registered name and save it; UserError without such, or without runs."""
+        """Compute a table by its number or registered name and save it; UserError if there is none, or no runs."""
         key = f"table{name}" if isinstance(name, int) else name
         entries = {key: e for e in EXPERIMENTS.values() if self.profile.makes(e.name) for key in e.tables}
         if key not in entries:
@@ -73,16 +73,16 @@ class Book(Study):
         return self.save(entry.tables[key](self, finished), key)
 
     def real(self, name: str) -> pd.DataFrame | None:
-        """Return a table of the edition on real areas, with its index; None without one, or for a book of real data."""
+        """Return a table of the edition on real areas, with its index; None if missing, or for a book on real data."""
         path = REAL / f"{name}.csv"
         if not self.dataset.synthetic or not path.is_file():
             return None
         table = pd.read_csv(path)
-        keys = list(takewhile(lambda name: table[name].dtype.kind != "f", table))  # what stands before the first score
+        keys = list(takewhile(lambda name: table[name].dtype.kind != "f", table))  # the columns before the first score
         return table.set_index(keys if len(keys) < table.shape[1] else keys[:1])
 
     def found(self, name: str, table: pd.DataFrame | None) -> None:
-        """Print what `findings` say of a table (None: not made), and of that of real areas."""
+        """Print the `findings` for a table (None: not computed) and for that of real areas."""
         known = {name: say for entry in EXPERIMENTS.values() for name, say in entry.findings.items()}
         if name not in known:
             raise UserError(f"'{name}': nothing is found from a table of this name; choose from {', '.join(known)}")
@@ -92,15 +92,15 @@ class Book(Study):
         for where, rows in tables.items():
             found = "nothing yet; not all runs that it compares are finished."
             if rows is not None and not rows.empty:
-                found = known[name](rows.reset_index(drop=rows.index.names == [None]))  # as its CSV holds it
+                found = known[name](rows.reset_index(drop=rows.index.names == [None]))  # as read from its CSV
             print(textwrap.fill(f"What we found, {where}: {found}", 110))
 
     def caption(
         self, about: str = "", published: str = "", dataset: DataSet | None = None, run_ids: Collection[str] = ()
     ) -> str:
-        """Return the line under a figure: ``about``, data, profile, doubts about runs (without ids: all so far).
+        """Return the line under a figure: ``about``, data, profile, remarks on runs (without ids: all so far).
 
-        ``published`` is the paper's table whose scores, on the real LMHLD, are shown too.
+        ``published`` is the paper's table whose scores, on the real LMHLD, are also shown.
         """
         source = dataset or self.dataset
         kind = "synthetic data, no satellite image" if source.synthetic else "real data"
@@ -121,7 +121,7 @@ class Book(Study):
     ) -> Figure:
         """Write a caption under a figure, save it as NAME.png in `figures`, and return it for display.
 
-        ``numbers`` behind it go to NAME.csv; ``caption`` (empty: none) is for figures that show nothing of the profile.
+        The ``numbers`` shown go to NAME.csv; ``caption`` (empty: none) is for figures not based on the profile.
         """
         ids = [] if numbers is None or "run_ids" not in numbers else "+".join(map(str, numbers["run_ids"])).split("+")
         if text := self.caption(about, published, dataset, ids) if caption is None else caption:
@@ -141,9 +141,9 @@ class Book(Study):
 
 
 def open(profile: str, models: Sequence[str] | str = (), areas: Sequence[str] | str = ()) -> Book:
-    """Open a profile, by name or YAML file, and its data set, which is made first if it is synthetic; else UserError.
+    """Open a profile (name or YAML file) and its data set, which is generated if synthetic and must exist otherwise.
 
-    ``models`` and ``areas`` (lists, or texts with commas) narrow it. A portable profile predicts with one thread.
+    ``models`` and ``areas`` (lists or comma-separated texts) select a part. A portable profile predicts on one thread.
     """
     _refuse_foreign_parameters()
     narrowed = narrow(load(profile), models, areas)
@@ -153,7 +153,7 @@ def open(profile: str, models: Sequence[str] | str = (), areas: Sequence[str] | 
 
 
 def _refuse_foreign_parameters() -> None:
-    """Raise UserError where papermill, which only warns, set what the chapter does not declare (``name: type``)."""
+    """Raise UserError if papermill, which only warns, set a parameter that the chapter does not declare."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     cells = list(shell.user_ns.get("In", [])) if shell else []
     declared = {ast.unparse(n.target) for cell in cells for n in ast.parse(cell).body if isinstance(n, ast.AnnAssign)}
@@ -167,7 +167,7 @@ def _refuse_foreign_parameters() -> None:
 def tidy(
     table: pd.DataFrame | None, columns: Sequence[str] = (), digits: int = 3, across: str = ""
 ) -> pd.DataFrame | None:
-    """Return a table for reading: printed names, rounded, a dash for no value; only ``columns`` (none: F1 first).
+    """Return a table for display: printed names, rounded, a dash for no value; only ``columns`` (default: F1 first).
 
     Scores of fewer than ten test patches are marked with ``*``; values of the index level ``across`` become columns.
     """
@@ -176,7 +176,7 @@ def tidy(
     hidden = r"run_ids|blocks|difference_.*|published_(?!f1).*"
     names = [name for name in map(str, table) if not re.fullmatch(hidden, name) and table[name].notna().any()]
     shown = table[list(columns) or sorted(names, key=lambda name: name not in ("f1", "published_f1"))]
-    titles = set(paper.MODELS.values())  # tables of the paper have these
+    titles = set(paper.MODELS.values())  # used in tables of the paper
     printers = {"model": lambda name: name if name in titles else models.network(name).title, "area": paper.area_name}
     for level in printers.keys() & set(table.index.names):
         shown = shown.rename(index={name: printers[level](name) for name in table.index.unique(level)}, level=level)
@@ -189,7 +189,7 @@ def tidy(
 
 
 def _text(value: Any, column: pd.Series, digits: int) -> str:
-    """Return a cell as text: whole numbers where a column has no others, a dash for no value."""
+    """Return a cell as text: whole numbers if the column has no others, a dash for no value."""
     if pd.isna(value):
         return "—"
     if not isinstance(value, int | float | np.number) or isinstance(value, bool):

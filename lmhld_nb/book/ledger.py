@@ -10,7 +10,7 @@ from lmhld_nb.config import ROOT, Strict, UserError, read_yaml
 
 
 class Row(Strict):
-    """An open point, what the book does and why, and the keys of a profile that decide it (if any)."""
+    """An open point, what the book does and why, and the profile keys that decide it (if any)."""
 
     point: str
     choice: str
@@ -26,7 +26,7 @@ class Section(Strict):
 
 
 class Ledger(Strict):
-    """The whole ledger, with its opening paragraph."""
+    """The whole ledger, with its introduction."""
 
     intro: str
     sections: tuple[Section, ...]
@@ -38,7 +38,7 @@ def load() -> Ledger:
 
 
 def table(keys: Sequence[str] = ()) -> pd.DataFrame:
-    """Return the open points that ``keys`` decide, or all: point, choice, why, keys; UserError for a foreign key."""
+    """Return the open points decided by ``keys``, or all: point, choice, why, keys; UserError for an unknown key."""
     rows = [row for section in load().sections for row in section.rows]
     known = {key for row in rows for key in row.keys}
     if foreign := [key for key in keys if key not in known]:

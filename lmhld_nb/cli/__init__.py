@@ -1,7 +1,7 @@
-"""The command ``lmhld``: every step of the book without a notebook.
+"""The command ``lmhld``: every step of the book, without a notebook.
 
-Torch and GDAL are imported inside the commands, so that ``--help`` answers at once. It lists them in the order in which
-the modules below register them: the order of use.
+Torch and GDAL are imported inside the commands, so that ``--help`` answers at once. It lists the commands in the order
+in which the modules below register them, which is the order of use.
 """
 
 import signal
@@ -22,16 +22,16 @@ __all__ = ["app", "chapters", "data", "main", "maps", "trainings"]
 @app.callback(invoke_without_command=True)
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,
-    version: Annotated[bool, typer.Option("--version", help="print the version and leave")] = False,
+    version: Annotated[bool, typer.Option("--version", help="print the version and exit")] = False,
 ) -> None:
-    # --debug is read by main(), before typer: an error may come from anywhere.
+    # main() reads --debug before typer does: an error may come from anywhere.
     if version:
         typer.echo(f"lmhld {__version__}")
         raise typer.Exit
 
 
 def main() -> None:
-    """Run the command; bad input ends in one line on stderr and exit code 2, an interruption in one and 130 or 143."""
+    """Run the command. Bad input: one line on stderr, exit code 2; an interruption: one line, exit code 130 or 143."""
     debug = "--debug" in sys.argv
     signals: list[int] = []
 
@@ -64,6 +64,6 @@ def _describe(error: BaseException) -> str:
         message, context = error.format_message(), getattr(error, "ctx", None)  # type: ignore[attr-defined]
         command = context.command_path if context else "lmhld"
         return f"{message.rstrip('.')}; see `{command} --help`" if message else ""
-    if isinstance(error, OSError):  # files that the operating system refuses are no bug, wherever they were met
+    if isinstance(error, OSError):  # a file that the operating system refuses is not a bug
         return f"{error.filename}: {(error.strerror or str(error)).lower()}; check the path and its permissions"
-    return str(error) if isinstance(error, UserError) else "interrupted; the same command goes on where it stopped"
+    return str(error) if isinstance(error, UserError) else "interrupted; the same command continues where it stopped"

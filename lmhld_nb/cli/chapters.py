@@ -1,4 +1,4 @@
-"""``lmhld book``, ``site`` and ``audit``: chapters, and what is made of them."""
+"""``lmhld book``, ``site`` and ``audit``: the chapters, and what is built from them."""
 
 from typing import Annotated
 
@@ -11,12 +11,12 @@ from lmhld_nb.cli.options import Pairs, ProfileName, Quiet, app, argument, optio
 def book(
     profile: ProfileName,
     chapter: Annotated[str | None, option("NAME", "only this chapter, e.g. 05")] = None,
-    parameters: Annotated[list[str] | None, option("NAME VALUE", "parameter of chapters; repeatable", "-p")] = None,
-    workers: Annotated[int | None, option("NUMBER", "chapters side by side; default: one per core", min=1)] = None,
-    from_records: Annotated[bool, typer.Option("--from-records", help="nothing is trained: what is published")] = False,
+    parameters: Annotated[list[str] | None, option("NAME VALUE", "chapter parameter; repeatable", "-p")] = None,
+    workers: Annotated[int | None, option("NUMBER", "chapters in parallel; default: one per core", min=1)] = None,
+    from_records: Annotated[bool, typer.Option("--from-records", help="train nothing; use published runs")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Execute chapters into build/PROFILE/. Their figures and tables go to build/PROFILE/figures/."""
+    """Execute the chapters into build/PROFILE/. Their figures and tables go to build/PROFILE/figures/."""
     from lmhld_nb.book import chapters
     from lmhld_nb.experiments import profile as profiles
 
@@ -35,17 +35,17 @@ def book(
 
 @app.command(epilog="Example: lmhld site mini")
 def site(
-    profile: Annotated[str | None, argument("PROFILE", "default: mini; edition where it is as committed")] = None,
-    committed: Annotated[bool, typer.Option("--committed", help="from the committed chapters and figures")] = False,
+    profile: Annotated[str | None, argument("PROFILE", "default: mini, or edition with --committed")] = None,
+    committed: Annotated[bool, typer.Option("--committed", help="use the committed chapters and figures")] = False,
 ) -> None:
-    """Build the web edition from executed chapters, in build/site/."""
+    """Build the web edition in build/site/ from executed chapters."""
     from lmhld_nb.book import chapters
 
     typer.echo(chapters.site(profile or ("edition" if committed else "mini"), committed) / "index.html")
 
 
 @app.command(epilog="Example: lmhld audit --json")
-def audit(as_json: Annotated[bool, typer.Option("--json", help="for other programs")] = False) -> None:
+def audit(as_json: Annotated[bool, typer.Option("--json", help="JSON, for other programs")] = False) -> None:
     """Check the paper's numbers against each other. One line per statement, with its verdict."""
     from lmhld_nb import audit as checking
 

@@ -1,4 +1,4 @@
-"""``lmhld doctor`` and ``lmhld data``: the machine, and what is trained on."""
+"""``lmhld doctor`` and ``lmhld data``: this machine, and the training data."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +10,7 @@ from lmhld_nb.cli.options import SETTINGS, Quiet, app, argument, option
 
 @app.command(epilog="Example: lmhld doctor")
 def doctor() -> None:
-    """Look at Python, packages, devices, disk and data. The first step when something is wrong."""
+    """Check Python, packages, devices, disk and data. The first step when something is wrong."""
     from lmhld_nb.book.doctor import report
 
     typer.echo(report())
@@ -22,7 +22,7 @@ app.add_typer(data, name="data")
 
 @data.command("list", epilog="Example: lmhld data list")
 def data_list() -> None:
-    """List the catalogue of data sets and which of them are there."""
+    """List the known data sets and show which are ready."""
     from lmhld_nb import sources
 
     for name, description in sources.catalogue().items():
@@ -33,12 +33,12 @@ def data_list() -> None:
 
 @data.command("get", epilog="Example: lmhld data get hokkaido --from ~/Downloads/hokkaido.zip")
 def data_get(
-    name: Annotated[str, argument("NAME", "a name of `lmhld data list`, or `weights`: a network to begin with")],
-    from_path: Annotated[Path | None, option("PATH", "adopt this folder or archive, no download", "--from")] = None,
-    layout: Annotated[Path | None, option("PATH", "YAML that says where images and masks lie")] = None,
+    name: Annotated[str, argument("NAME", "a name from `lmhld data list`, or `weights`: a start network")],
+    from_path: Annotated[Path | None, option("PATH", "use this folder or archive, do not download", "--from")] = None,
+    layout: Annotated[Path | None, option("PATH", "YAML file that says where images and masks are")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Make, download or adopt a data set. Repeat it after an interruption and it goes on."""
+    """Generate, download or adopt a data set. After an interruption, run it again to continue."""
     from lmhld_nb import sources
 
     if name == "weights":
@@ -53,7 +53,7 @@ def data_get(
 
 @data.command("check", epilog="Example: lmhld data check my_patches/")
 def data_check(path: Annotated[Path, argument("PATH", "a folder of patches, or one scene")]) -> None:
-    """Say what a folder or a scene holds, and whether the book can read it."""
+    """Report what a folder or a scene holds, and if the book can read it."""
     from lmhld_nb import sources
 
     typer.echo(sources.check(path))

@@ -1,4 +1,4 @@
-"""``lmhld learn``, ``map`` and ``export``: networks and maps for scenes of one's own."""
+"""``lmhld learn``, ``map`` and ``export``: networks and maps for your own scenes."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,34 +14,34 @@ def learn(
     scene: Annotated[Path, argument("SCENE", "georeferenced image")],
     labels: Annotated[Path, argument("LABELS", "polygons, or a mask: 1 landslide, 0 background, 255 unlabelled")],
     out: Annotated[Path, option("PATH", "folder for the results")],
-    searched: Annotated[Path | None, option("PATH", "polygons of searched ground; default: around landslides")] = None,
-    layer: Annotated[str | None, option("NAME", "layer of LABELS, where it has several")] = None,
-    class_column: Annotated[str | None, option("NAME", "column of LABELS that tells classes apart")] = None,
-    landslide: Annotated[str, option("NAME", "its values that mean landslide, e.g. scar,flow")] = "",
-    background: Annotated[str, option("NAME", "its values that mean searched, no landslide")] = "",
-    review: Annotated[bool, typer.Option("--review", help="LABELS: a map's, right or wrong in column review")] = False,
+    searched: Annotated[Path | None, option("PATH", "searched ground (polygons); default: around landslides")] = None,
+    layer: Annotated[str | None, option("NAME", "layer of LABELS, if it has several")] = None,
+    class_column: Annotated[str | None, option("NAME", "column of LABELS that holds the classes")] = None,
+    landslide: Annotated[str, option("NAME", "column values that mean landslide, e.g. scar,flow")] = "",
+    background: Annotated[str, option("NAME", "column values that mean searched, no landslide")] = "",
+    review: Annotated[bool, typer.Option("--review", help="LABELS: a map, column review says right or wrong")] = False,
     also: Annotated[list[str] | None, option("SCENE LABELS", "another labelled scene; repeatable")] = None,
-    start: Annotated[Path | None, option("PATH", "network to compare with and to train on", "--from")] = None,
-    freeze: Annotated[int, option("NUMBER", "encoder levels of that network that keep their weights")] = 0,
-    bands: Annotated[str | None, option("NAMES", "names of the files' bands in order, e.g. red,green,blue")] = None,
+    start: Annotated[Path | None, option("PATH", "network to compare with and to fine-tune", "--from")] = None,
+    freeze: Annotated[int, option("NUMBER", "encoder levels of the --from network that stay fixed")] = 0,
+    bands: Annotated[str | None, option("NAMES", "band names in file order, e.g. red,green,blue")] = None,
     nodata: NoData = None,
-    before: Annotated[Path | None, option("PATH", "the scene before the event, on its grid: changes are bands")] = None,
-    dem: Annotated[Path | None, option("PATH", "elevation in metres, any grid: elevation and slope are bands")] = None,
-    steps: Annotated[int | None, option("NUMBER", "training steps of each network; default: about a minute")] = None,
+    before: Annotated[Path | None, option("PATH", "pre-event scene on the same grid: adds changes as bands")] = None,
+    dem: Annotated[Path | None, option("PATH", "elevation in metres, any grid: adds it and slope as bands")] = None,
+    steps: Annotated[int | None, option("NUMBER", "training steps per network; default: about a minute")] = None,
     device: Device = "auto",
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
     """Train a network for your own event from a few labels.
 
-    Ground that is not labelled is never taken for background.
+    Unlabelled ground is never treated as background.
     """
     from lmhld_nb import mapping
     from lmhld_nb.mapping.labelled import LabelFile
     from lmhld_nb.scenes.scene import Scene
 
     if review and (class_column or landslide or background):
-        raise UserError("learn: --review has classes of its own; leave out --class-column, --landslide, --background")
+        raise UserError("learn: --review defines its own classes; leave out --class-column, --landslide, --background")
     if bool(class_column) != bool(landslide):
         raise UserError("learn: --class-column and --landslide belong together; give both, or neither for all polygons")
     if review:
@@ -68,31 +68,31 @@ def map_(
     scene: Annotated[list[Path], argument("SCENE", "image; tiles or their folder; one file per band; .SAFE folder")],
     out: Annotated[Path, option("PATH", "folder for the results")],
     run_id: Annotated[str | None, option("RUN_ID", "id of a finished run", "--run")] = None,
-    weights: Annotated[Path | None, option("PATH", "a file of `lmhld learn` or `lmhld export`")] = None,
-    bands: Annotated[str | None, option("NAMES", "names of the file's bands in order, e.g. red,green,blue")] = None,
+    weights: Annotated[Path | None, option("PATH", "a file from `lmhld learn` or `lmhld export`")] = None,
+    bands: Annotated[str | None, option("NAMES", "band names in file order, e.g. red,green,blue")] = None,
     nodata: NoData = None,
-    resolution: Annotated[str | None, option("METRES", "metres to predict at, or `trained`; not of results")] = None,
+    resolution: Annotated[str | None, option("METRES", "metres per pixel for prediction only, or `trained`")] = None,
     truth: Annotated[Path | None, option("PATH", "mask on the scene's grid, or polygons, to score against")] = None,
-    truth_code: Annotated[int | None, option("NUMBER", "landslide's value in a --truth mask; default: 1")] = None,
-    layer: Annotated[str | None, option("NAME", "layer of --truth, where it has several")] = None,
-    where: Annotated[str | None, option("FILTER", "polygons of --truth to take, e.g. \"class = 'slide'\"")] = None,
-    threshold: Annotated[float | None, option("NUMBER", "least probability of landslide; default: the file's")] = None,
-    overlap: Annotated[float, option("NUMBER", "share of a window that its neighbour covers too")] = 0.5,
-    min_area_m2: Annotated[float | None, option("NUMBER", "leave out smaller polygons, m²; default: 10 pixels")] = None,
+    truth_code: Annotated[int | None, option("NUMBER", "value of landslide in a --truth mask; default: 1")] = None,
+    layer: Annotated[str | None, option("NAME", "layer of --truth, if it has several")] = None,
+    where: Annotated[str | None, option("FILTER", "polygons of --truth to use, e.g. \"class = 'slide'\"")] = None,
+    threshold: Annotated[float | None, option("NUMBER", "least landslide probability; default: the network's")] = None,
+    overlap: Annotated[float, option("NUMBER", "fraction of a window that its neighbour also covers")] = 0.5,
+    min_area_m2: Annotated[float | None, option("NUMBER", "drop smaller polygons, m²; default: 10 pixels")] = None,
     min_area_px: Annotated[int | None, option("NUMBER", "the same in pixels")] = None,
-    fill_holes_m2: Annotated[float, option("NUMBER", "fill smaller holes of polygons, in m²")] = 0.0,
-    smooth: Annotated[bool, typer.Option(help="smooth outlines, within half a pixel")] = True,
-    before: Annotated[Path | None, option("PATH", "the scene before the event, where the network wants it")] = None,
-    dem: Annotated[Path | None, option("PATH", "elevation in metres, any grid: slope and relief of polygons")] = None,
-    least_slope: Annotated[float, option("NUMBER", "degrees; flatter ground is no landslide (needs --dem)")] = 0.0,
-    clouds: Annotated[Path | None, option("PATH", "polygons, or a mask on the scene's grid: not imaged")] = None,
-    keep_rims: Annotated[bool, typer.Option("--keep-rims", help="rims of pure white or black are imaged")] = False,
-    searched: Annotated[Path | None, option("PATH", "polygons: distance from them; default: by the weights")] = None,
+    fill_holes_m2: Annotated[float, option("NUMBER", "fill smaller holes in polygons, m²")] = 0.0,
+    smooth: Annotated[bool, typer.Option(help="smooth outlines by up to half a pixel")] = True,
+    before: Annotated[Path | None, option("PATH", "pre-event scene, if the network needs one")] = None,
+    dem: Annotated[Path | None, option("PATH", "elevation in metres, any grid: adds slope and relief")] = None,
+    least_slope: Annotated[float, option("NUMBER", "degrees; flatter ground is not mapped (needs --dem)")] = 0.0,
+    clouds: Annotated[Path | None, option("PATH", "polygons, or a mask on the scene's grid: treat as no data")] = None,
+    keep_rims: Annotated[bool, typer.Option("--keep-rims", help="keep pure white or black borders")] = False,
+    searched: Annotated[Path | None, option("PATH", "searched ground: adds distances; default: beside weights")] = None,
     device: Device = "auto",
-    view: Annotated[bool, typer.Option("--view", help="write view.html too: the map in any browser, offline")] = False,
+    view: Annotated[bool, typer.Option("--view", help="also write view.html: the map in any browser, offline")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Map the landslides of a scene: rasters and polygons. With QGIS styles, an overlay (PNG) and a report (JSON)."""
+    """Map the landslides of a scene. Writes rasters, polygons, QGIS styles, an overlay (PNG) and a report (JSON)."""
     from lmhld_nb import mapping
     from lmhld_nb.evaluation import METRICS
     from lmhld_nb.scenes import mosaics
@@ -117,10 +117,10 @@ def map_(
 
 @app.command(epilog="Example: lmhld export 0123456789abcdef --out net.onnx")
 def export(
-    run: Annotated[str, argument("RUN", "id of a finished run, or a .safetensors file of `lmhld learn`")],
+    run: Annotated[str, argument("RUN", "id of a finished run, or a .safetensors file from `lmhld learn`")],
     out: Annotated[Path, option("PATH", "FILE.safetensors, or FILE.onnx for other programs")],
-    deepness: Annotated[bool, typer.Option("--deepness", help="FILE.onnx for QGIS's plugin of that name")] = False,
-    force: Annotated[bool, typer.Option("--force", help="replace files that are no earlier export, too")] = False,
+    deepness: Annotated[bool, typer.Option("--deepness", help="FILE.onnx for the QGIS plugin Deepness")] = False,
+    force: Annotated[bool, typer.Option("--force", help="also replace files that are not earlier exports")] = False,
 ) -> None:
     """Write a trained network as one file. `lmhld map --weights` needs nothing else."""
     from lmhld_nb.mapping import export as exports

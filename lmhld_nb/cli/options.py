@@ -1,4 +1,4 @@
-"""What commands share: the application, and options that several have."""
+"""What commands share: the application and common options."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +9,7 @@ from lmhld_nb.config import check_kind, printable
 
 
 class _Commands(typer.core.TyperGroup):
-    """Commands in the order of their definition, groups first; the metavar of an argument says all of its type."""
+    """Commands in order of definition, groups first; an argument's metavar is all that is shown of its type."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all commands."""
@@ -26,7 +26,7 @@ class _Commands(typer.core.TyperGroup):
 
 
 class Pairs(typer.core.TyperCommand):
-    """A command with an option of two values that may be repeated, which typer cannot declare."""
+    """A command with a repeatable option that takes two values, which typer cannot declare."""
 
     joints = {"-p": "=", "--also": "\n"}
 
@@ -38,23 +38,23 @@ class Pairs(typer.core.TyperCommand):
         return super().parse_args(ctx, joined)
 
 
-_ABOUT = """Landslide maps from satellite images: train the book's networks, check the paper, map a scene of your own.
+_ABOUT = """Landslide maps from satellite images: train the book's networks, check the paper, map your own scene.
 
 \b
 Examples:
   lmhld run mini                                       train what the book shows
   lmhld book mini                                      execute its chapters
   lmhld map scene.tif --run RUN_ID --out map/          a map to open in QGIS
-  lmhld verify edition RUN_ID                          make a published number again
+  lmhld verify edition RUN_ID                          reproduce a published number
 """
 SETTINGS: dict[str, Any] = {"cls": _Commands, "no_args_is_help": True, "rich_markup_mode": None}
 app = typer.Typer(**SETTINGS, add_completion=False, pretty_exceptions_enable=False, help=_ABOUT)
 
 
 def _path(text: str) -> Path:
-    """Return the path that a word names; a usage error for an empty word (an unset variable?) or one of two lines."""
+    """Return a word as a path; a usage error if it is empty (an unset variable?) or has more than one line."""
     if not text.strip() or printable(text) != text:
-        raise typer.BadParameter(f"{text!r} is no path of a file or folder")
+        raise typer.BadParameter(f"{text!r} is not the path of a file or folder")
     check_kind(Path(text))
     return Path(text)
 
@@ -64,21 +64,19 @@ def _parser(metavar: str) -> dict[str, Any]:
 
 
 def option(metavar: str, description: str, *names: str, **rules: Any) -> Any:
-    """Return an option that takes a value, shown as ``metavar`` and not as a type of Python; ``rules`` are typer's."""
+    """Return an option that takes a value, shown as ``metavar`` and not as a Python type; ``rules`` are typer's."""
     return typer.Option(*names, metavar=metavar, help=description, **_parser(metavar) | rules)
 
 
 def argument(metavar: str, description: str) -> Any:
-    """Return an argument that is shown as `option` shows options."""
+    """Return an argument, shown like the options of `option`."""
     return typer.Argument(metavar=metavar, help=description, **_parser(metavar))
 
 
-ProfileName = Annotated[str, argument("PROFILE", "smoke, mini, edition, real, paper, or a YAML file of your own")]
+ProfileName = Annotated[str, argument("PROFILE", "smoke, mini, edition, real, paper, or your own YAML file")]
 Device = Annotated[str, option("NAME", "auto, cpu or cuda")]
 _EXPERIMENTS = "1 to 5 as in the paper, or patch_size, single, mix, part, unseen, recipe, beyond, leave_one_out"
 Experiment = Annotated[str | None, option("NAME", f"only this experiment: {_EXPERIMENTS}")]
-Workers = Annotated[
-    int | None, option("NUMBER", "trainings side by side; default: one per core or GPU", min=1, max=256)
-]
+Workers = Annotated[int | None, option("NUMBER", "trainings in parallel; default: one per core or GPU", min=1, max=256)]
 NoData = Annotated[list[float] | None, option("NUMBER", "no-data value; repeatable; default: the file's own")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")]

@@ -32,9 +32,9 @@ def plan(
     experiment: Experiment = None,
     csv: Annotated[bool, typer.Option("--csv", help="comma-separated, for other programs")] = False,
 ) -> None:
-    """List the runs of a profile, their state and cost.
+    """List the runs of a profile with their state and cost.
 
-    A recorded run is published without its weights; `lmhld run` takes it for finished, `lmhld train` makes its weights.
+    Recorded runs are published without weights: `lmhld run` counts one as finished, `lmhld train` makes its weights.
     """
     from lmhld_nb.experiments.plan import describe, plan_table
     from lmhld_nb.runs import records
@@ -50,7 +50,7 @@ def plan(
 
 
 def _execution(profile: Profile, device: str, quiet: bool) -> Execution:
-    """Return a profile's execution as the command line changes it; say so where a portable profile is not, here."""
+    """Return a profile's execution with the command line's changes; warn if a portable profile is not portable here."""
     import torch
 
     from lmhld_nb.training.hardware import choose_device, portability
@@ -60,7 +60,7 @@ def _execution(profile: Profile, device: str, quiet: bool) -> Execution:
     if profile.portable:
         torch.set_num_threads(1)
         if (state := portability(torch.device(choose_device(execution.device)))) != "yes":
-            about = "runs made here will have other digits than published ones"
+            about = "runs made here will differ in their last digits from published ones"
             typer.echo(f"{profile.name}: not portable ({state}): {about}", err=True)
     return execution
 
@@ -71,10 +71,10 @@ def run(
     experiment: Experiment = None,
     workers: Workers = None,
     device: Device = "auto",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be trained, and train nothing")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="show what would be trained; train nothing")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train the missing runs of a profile. Finished ones are kept, published ones count as finished."""
+    """Train the missing runs of a profile. Finished runs are kept; published runs count as finished."""
     from lmhld_nb import runs
     from lmhld_nb.experiments.plan import ranks
     from lmhld_nb.runs import records
@@ -98,11 +98,11 @@ def run(
 @app.command(epilog="Example: lmhld train mini 0123456789abcdef")
 def train(
     profile: ProfileName,
-    run_id: Annotated[str, argument("RUN_ID", "an id of `lmhld plan`")],
+    run_id: Annotated[str, argument("RUN_ID", "an id from `lmhld plan`")],
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Train one run of a profile (what a workflow calls)."""
+    """Train one run of a profile. Workflow managers call this."""
     from lmhld_nb import runs
 
     study, planned = _open_plan(profile, None, not quiet)
@@ -117,15 +117,15 @@ def train(
 @app.command(epilog="Example: lmhld verify mini --sample 2 --seed monday")
 def verify(
     profile: ProfileName,
-    run_ids: Annotated[list[str] | None, argument("RUN_ID", "ids of `lmhld plan`; default: all")] = None,
+    run_ids: Annotated[list[str] | None, argument("RUN_ID", "ids from `lmhld plan`; default: all")] = None,
     experiment: Experiment = None,
-    sample: Annotated[int | None, option("NUMBER", "so many of those below 15 min, drawn at random", min=1)] = None,
-    seed: Annotated[str | None, option("TEXT", "of the draw, any text; default: another each time")] = None,
-    records: Annotated[Path | None, option("PATH", "the records; default: those in figures/PROFILE/")] = None,
+    sample: Annotated[int | None, option("NUMBER", "draw this many runs of under 15 min at random", min=1)] = None,
+    seed: Annotated[str | None, option("TEXT", "seed of the draw, any text; default: random")] = None,
+    records: Annotated[Path | None, option("PATH", "folder of records; default: figures/PROFILE/")] = None,
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train published runs again and compare them. Bit for bit; exit code 1 if any differs."""
+    """Train published runs again and compare them bit for bit. Exit code 1 if any differs."""
     from lmhld_nb import experiments
     from lmhld_nb.experiments.plan import format_duration
     from lmhld_nb.runs import records as recording
@@ -150,5 +150,5 @@ def verify(
     differing = sum(map(bool, differences.values()))
     typer.echo(f"{len(differences) - differing} of {len(differences)} runs are identical")
     if differing:
-        typer.echo(f"what was made here lies in {folder} until the next `lmhld verify {profile}`")
+        typer.echo(f"the results made here stay in {folder} until the next `lmhld verify {profile}`")
         raise typer.Exit(1)

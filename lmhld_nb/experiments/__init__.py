@@ -1,4 +1,4 @@
-"""Experiments: one file each, which ends in `register`, and its name here, in the order of plans and tables."""
+"""Experiments: one file each, which ends with `register`; imported here in the order of plans and tables."""
 
 from lmhld_nb.experiments import patch_size, single, mix, part, unseen, recipe, beyond, leave_one_out  # noqa: I001 (their order)
 from lmhld_nb.experiments.profile import Profile, load

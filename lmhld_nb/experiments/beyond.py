@@ -1,4 +1,4 @@
-"""What the paper does not ask (chapter 11): one network, mostly on one area, and one thing changed at a time."""
+"""What the paper does not ask (chapter 11): one network, mostly on one area, with one thing changed at a time."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,13 +20,13 @@ from lmhld_nb.training.optimisers import OPTIMISERS
 from lmhld_nb.training.specs import RunSpec
 
 LEAST_PATCHES = 3  # one per split
-ALONE: dict[str, Any] = {"single": single, "mix": mix}  # what LMHLD_part is compared with at several numbers of epochs
+ALONE: dict[str, Any] = {"single": single, "mix": mix}  # compared with LMHLD_part at several numbers of epochs
 
 
 class Beyond(Strict):
     """Settings: one network on one area (``sizes_area`` for sizes), one run per seed of everything compared.
 
-    ``size_seeds``, ``split_seeds`` and ``stage_seeds`` replace ``seeds`` there; ``stage_epochs`` are for LMHLD_part.
+    ``size_seeds``, ``split_seeds`` and ``stage_seeds`` replace ``seeds`` there; ``stage_epochs`` apply to LMHLD_part.
     """
 
     area: str
@@ -48,13 +48,13 @@ def specs(study: Study) -> list[RunSpec]:
 
 
 def groups_compared(study: Study) -> dict[str | int, list[RunSpec]]:
-    """Return the trainings on one area that differ in one thing, by what is different (a number is a patch size)."""
+    """Return the trainings on one area that differ in one thing, keyed by that thing (a number is a patch size)."""
     groups: dict[str | int, list[RunSpec]] = {"base": base(study), "background": background(study)}
     return groups | labels(study) | split_kinds(study) | sizes(study) | switches(study)
 
 
 def by_epochs(study: Study) -> dict[int, dict[str, list[RunSpec]]]:
-    """Return the network's runs of experiments 2 to 4 by epochs and strategy; nothing without ``stage_epochs``."""
+    """Return the network's runs of experiments 2 to 4 by epochs and strategy; empty without ``stage_epochs``."""
     settings, profile = study.settings("beyond"), study.profile
     if not settings.stage_epochs or not profile.makes("part"):
         return {}
@@ -69,7 +69,7 @@ def by_epochs(study: Study) -> dict[int, dict[str, list[RunSpec]]]:
 
 
 def base(study: Study) -> list[RunSpec]:
-    """Return what all else is compared with: the profile's recipe and patches, one run per seed."""
+    """Return the baseline of all comparisons: the profile's recipe and patches, one run per seed."""
     return _trainings(study, study.patch_spec(study.settings("beyond").area))
 
 
@@ -80,13 +80,13 @@ def background(study: Study) -> list[RunSpec]:
 
 
 def labels(study: Study) -> dict[str | int, list[RunSpec]]:
-    """Return the same trainings with true outlines as labels, of synthetic data: only there they are known."""
+    """Return the same trainings with true outlines as labels; only for synthetic data, where these are known."""
     true = study.patch_spec(study.settings("beyond").area).model_copy(update={"labels": "true"})
     return {"true labels": _trainings(study, true)} if study.dataset.synthetic else {}
 
 
 def split_kinds(study: Study) -> dict[str | int, list[RunSpec]]:
-    """Return trainings on as many patches split at random and by blocks apart, in pairs: a seed draws both splits."""
+    """Return trainings on equally many patches, split at random and by separate blocks, in pairs with one seed each."""
     settings = study.settings("beyond")
     own = study.patch_spec(settings.area)
     groups: dict[str | int, list[RunSpec]] = {"random": [], "blocks": []}
@@ -97,9 +97,9 @@ def split_kinds(study: Study) -> dict[str | int, list[RunSpec]]:
 
 
 def sizes(study: Study) -> dict[str | int, list[RunSpec]]:
-    """Return trainings on patches of each size that see as many pixels in as many steps as the area's own size.
+    """Return trainings on patches of each size with as many pixels and steps as for the area's own size.
 
-    A step has at least one patch, epochs are whole; the learning rate falls by as much in all.
+    A step has at least one patch, and epochs are whole; the learning rate decays by the same factor in all.
     """
     settings = study.settings("beyond")
     area = settings.sizes_area or settings.area
@@ -114,7 +114,7 @@ def sizes(study: Study) -> dict[str | int, list[RunSpec]]:
         if size > side or count_patches(study.dataset, patch_spec) < LEAST_PATCHES:
             continue
         batch = max(1, round(pixels / size**2))
-        # A step of one large patch may hold more pixels than one of the own size: then fewer steps.
+        # One large patch may have more pixels than a step at the area's own size; then there are fewer steps.
         wanted_steps = steps * pixels / max(pixels, batch * size**2)
         epochs = max(1, round(wanted_steps / -(-_training_patches(study, patch_spec) // batch)))
         changes = {"batch_size": batch, "epochs": epochs}
@@ -125,13 +125,13 @@ def sizes(study: Study) -> dict[str | int, list[RunSpec]]:
 
 
 def own_size(study: Study) -> int:
-    """Return the patch size in pixels that the 10 % rule gives the area on which sizes are compared."""
+    """Return the patch size (px) that the 10 % rule gives for the area on which sizes are compared."""
     settings = study.settings("beyond")
     return study.patch_size(settings.sizes_area or settings.area)
 
 
 def switches(study: Study) -> dict[str | int, list[RunSpec]]:
-    """Return the trainings with one open point of the fidelity ledger decided otherwise, by what is changed."""
+    """Return trainings with one open point of the fidelity ledger decided differently, keyed by the change."""
     patch_spec, recipe = study.patch_spec(study.settings("beyond").area), base(study)[0].recipe
     momentum = {"momentum": 0.0 if recipe.momentum else 0.9} if OPTIMISERS[recipe.optimiser].momentum else {}
     others: dict[str, Any] = {
@@ -152,7 +152,7 @@ def _trainings(study: Study, patch_spec: PatchSpec, seeds: Sequence[int] = (), *
 
 
 def _training_patches(study: Study, patch_spec: PatchSpec) -> int:
-    """Return about how many patches of an area are trained on; exact up to those that a split rounds."""
+    """Return the approximate number of training patches of an area, exact up to the rounding of splits."""
     share = patch_spec.fractions[0] / sum(patch_spec.fractions)
     return max(1, round(share * count_patches(study.dataset, patch_spec)))
 

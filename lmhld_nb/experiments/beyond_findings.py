@@ -1,4 +1,4 @@
-"""What the tables of chapter 11 say, each in one or two sentences: functions of a DataFrame as its CSV holds it."""
+"""What the tables of chapter 11 show, in one or two sentences each: functions of a DataFrame as read from its CSV."""
 
 from typing import Any
 
@@ -104,7 +104,7 @@ def switches(table: Any) -> str:
 
 
 def leave_one_out(table: Any) -> str:
-    """What is found in an area that was not learnt (`leave_one_out.left_out_table`)."""
+    """How a network scores in an area that it was not trained on (`leave_one_out.left_out_table`)."""
     gaps, enough = table["gap"].dropna(), table[table["patches"] >= LEAST]
     each = "; ".join(f"{paper.area_name(row['area'])} {_score(row)}" for _, row in table.iterrows())
     told = (

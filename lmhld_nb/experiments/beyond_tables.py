@@ -1,4 +1,4 @@
-"""What the paper's choices are worth: the runs of `beyond` as tables, each with a column ``run_ids``."""
+"""The effect of the paper's choices: the runs of `beyond` as tables, each with a column ``run_ids``."""
 
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -19,7 +19,7 @@ from lmhld_nb.training import scoring
 def held_out(base: Run, with_background: Run) -> pd.DataFrame:
     """Return the windows on which a network and one trained with background were both tested.
 
-    Columns: position, kept (by the paper's rule), base_tp … background_fn, weight (windows of the area it stands for).
+    Columns: position, kept (by the paper's rule), base_tp … background_fn, weight (windows of the area represented).
     """
     (patch_set,) = runs.patch_sets(with_background.spec, progress=False)
     index = patch_set.index.assign(kept=patch_set.index["share"] >= patch_set.spec.min_share)
@@ -34,9 +34,9 @@ def held_out(base: Run, with_background: Run) -> pd.DataFrame:
 
 
 def prevalence_table(base: Sequence[Run], background: Sequence[Run], resamples: int = RESAMPLES) -> pd.DataFrame:
-    """Tabulate scores on held-out windows, of seeds that both have: those that the paper's rule keeps, and all.
+    """Tabulate scores on held-out windows for the seeds that both have: on those that the paper's rule keeps, and all.
 
-    Rows (training, weight of a dropped window: 0, or as in the area: natural): prevalence; scores with …_low and
+    Rows (training, weight of a dropped window: 0, or natural, as in the area): prevalence; scores with …_low and
     …_high, f1_sd; false_alarms (share of the background); kept, dropped, seeds, run_ids. Empty without pairs.
     """
     by_seed = {run.spec.seed: run for run in background}
@@ -54,7 +54,7 @@ def prevalence_table(base: Sequence[Run], background: Sequence[Run], resamples: 
         for weight in sorted({0.0, natural}):
             groups, weights = (counts[:, kept], counts[:, ~kept]), (1.0, weight)
             sums = sum(w * g.sum(axis=1) for g, w in zip(groups, weights, strict=True))
-            landslide = float(sums[0, [0, 2]].sum())  # the first run stands for all: they see the same windows
+            landslide = float(sums[0, [0, 2]].sum())  # the first run represents all: they see the same windows
             pixels = (kept.sum() + weight * (~kept).sum()) * side**2
             row: dict[str, Any] = {"training": training, "weight": weight, "prevalence": landslide / pixels}
             row |= {"natural": weight == natural, "kept": int(kept.sum()), "dropped": int((~kept).sum())}
@@ -79,7 +79,7 @@ def split_table(kinds: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
 
 
 def size_table(by_size: Mapping[int, Sequence[Run]], own: int) -> pd.DataFrame:
-    """Tabulate whole-area scores by patch_size (``own`` is chosen): outside_f1, what was seen, `score_table`."""
+    """Tabulate whole-area scores by patch_size (``own``: the chosen one): outside_f1, pixels seen, `score_table`."""
     rows = []
     for size, finished in by_size.items():
         for run in finished:
@@ -94,7 +94,7 @@ def size_table(by_size: Mapping[int, Sequence[Run]], own: int) -> pd.DataFrame:
 def label_table(drawn: Sequence[Run], true: Sequence[Run]) -> pd.DataFrame:
     """Tabulate networks trained on drawn and on true outlines, tested against both on the same patches.
 
-    Rows (trained, tested): labels_f1 (drawn against true), `score_table`; gain of true ones, …_low, …_high, …_sd.
+    Rows (trained, tested): labels_f1 (drawn against true), `score_table`; gain from true ones, …_low, …_high, …_sd.
     """
     if not (drawn and true):
         return pd.DataFrame()
@@ -121,9 +121,9 @@ def label_table(drawn: Sequence[Run], true: Sequence[Run]) -> pd.DataFrame:
 
 
 def epochs_table(by_epochs: Mapping[int, Mapping[str, Sequence[Run]]]) -> pd.DataFrame:
-    """Tabulate LMHLD_part beside mix and single at several numbers of epochs (of a stage), on their common areas.
+    """Tabulate LMHLD_part beside mix and single at several numbers of epochs (per stage), on their common areas.
 
-    Rows (epochs, strategy): areas, `score_table`; part_minus (mean over common seeds of F1 of part minus this), …_sd.
+    Rows (epochs, strategy): areas, `score_table`; part_minus (F1 of part minus this, mean over common seeds), …_sd.
     """
     finished = pd.DataFrame(
         {"epochs": epochs, "strategy": name, "seed": run.spec.seed, "run": run, "counts": tested_patches(run)}
@@ -153,7 +153,7 @@ def epochs_table(by_epochs: Mapping[int, Mapping[str, Sequence[Run]]]) -> pd.Dat
 
 
 def switch_table(base: Sequence[Run], switched: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
-    """Tabulate what each change does to F1 on the same test patches, seed by seed.
+    """Tabulate the effect of each change on F1, on the same test patches, seed by seed.
 
     By change: f1; effect with low, high (over patches), effect_sd, same_sign (over seeds); seeds, patches, run_ids.
     """

@@ -1,4 +1,4 @@
-"""How sure the paper's tables are, as our runs have them: networks compared pairwise."""
+"""How certain the rankings in the paper's tables are, by our runs: pairwise comparisons of networks."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -19,7 +19,7 @@ CELL = ["table", "area", "patch_size", "model"]
 
 
 def table_runs(study: Study) -> dict[int, list[Run]]:
-    """Return the finished runs of Tables 4 to 7 by table, of Table 7 last stages; tables without any are left out."""
+    """Return the finished runs of Tables 4 to 7 by table (Table 7: last stages); tables without any are left out."""
     makers = {4: ("patch_size", patch_size.specs), 5: ("single", single.specs), 6: ("mix", mix.specs)}
     specs = {table: make(study) for table, (name, make) in makers.items() if study.profile.makes(name)}
     if study.profile.makes("part"):
@@ -30,7 +30,7 @@ def table_runs(study: Study) -> dict[int, list[Run]]:
 
 
 def pair_table(study: Study, finished: Mapping[int, Sequence[Run]], resamples: int = RESAMPLES) -> pd.DataFrame:
-    """Compare networks of a table pairwise on the same patches, by the seeds and orders that both have.
+    """Compare the networks of a table pairwise on the same patches, for the seeds and orders that both have.
 
     Rows `CELL` and the other network: patches, blocks, runs; difference in F1 with low and high (NaN: under ten
     blocks); p of a permutation test, and corrected for all pairs of the table; run_ids.

@@ -1,4 +1,4 @@
-"""Predictions to look at: test patches with what networks find in them, and mapped scenes."""
+"""Example predictions: test patches with the networks' predictions, and mapped scenes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -23,7 +23,7 @@ from lmhld_nb.training import engine
 
 @dataclass(frozen=True)
 class Example:
-    """A test patch, (bands, rows, cols) as stored with (rows, cols) truth, and by network what it finds there.
+    """A test patch, (bands, rows, cols) as stored with (rows, cols) truth, and each network's prediction.
 
     ``row`` and ``col`` are its upper left pixel in the scene; ``run_ids`` says which run of a network predicted.
     """
@@ -41,7 +41,7 @@ class Example:
 def examples(
     finished: Sequence[Run], patch_sets_of: Callable[[Run], Sequence[PatchSet]] | None = None
 ) -> list[Example]:
-    """Predict one test patch per area, of middle landslide share, with each network's first seed (Figs 10, 11, 15)."""
+    """Predict one test patch per area, of median landslide share, with each network's first seed (Figs 10, 11, 15)."""
     by_area: dict[str, Example] = {}
     for run in finished:
         for patch_set in patch_sets_of(run) if patch_sets_of else runs.patch_sets(run.spec, progress=False):
@@ -69,7 +69,7 @@ def example_scores(shown: Sequence[Example]) -> pd.DataFrame:
 
 
 def predict(run: Run, patch_set: PatchSet, number: int) -> np.ndarray:
-    """Return where a run predicts landslide (over 0.5) in a patch, (rows, cols) bool; UserError if not in a record."""
+    """Return where a run predicts landslide (over 0.5) in a patch, bool (rows, cols); UserError if not recorded."""
 
     def compute() -> dict[str, np.ndarray]:
         return {"landslide": logits(run, run.model(), patch_set, number) > 0}
@@ -86,7 +86,7 @@ def logits(run: Run, model: nn.Module, patch_set: PatchSet, number: int) -> np.n
 
 
 def scene_to_show(by_area: Mapping[str, Sequence[Scene]], area: str) -> Scene:
-    """Return the first scene of ``area``; of the first area (and say so) where the data set does not have it."""
+    """Return the first scene of ``area``; if the data set lacks it, that of the first area, with a message."""
     if area not in by_area:
         print(f"no area '{area}' here: showing {next(iter(by_area))}")
         area = next(iter(by_area))
@@ -105,7 +105,7 @@ class View:
 
 
 def view(event: ScoredEvent, title: str = "", longest: int = 480) -> View:
-    """Return the first scene of an event, every n-th pixel: no side is longer than ``longest``."""
+    """Return the first scene of an event, every n-th pixel, so that no side exceeds ``longest``."""
     scene = event.dataset.scenes_of(event.area)[0]
     bands = tuple(band for band in scene.bands if band in scenes.BANDS)
     with ExitStack() as stack:

@@ -1,8 +1,8 @@
-"""What tables of experiments 1 to 4 and of the recipe study say in words, and whether claims of the paper hold there.
+"""What the tables of experiments 1 to 4 and of the recipe study show, in words, and whether the paper's claims hold.
 
-Every function takes a table as its CSV holds it, without an index, and computes all that it says. It may lack the
-columns ``f1_low``, ``f1_high`` (95 % over test patches), ``patches``, ``f1_sd`` (over seeds), ``seeds`` and
-``converged``.
+Every function takes a table as read from its CSV, without an index, and computes all that it says. The columns
+``f1_low``, ``f1_high`` (95 % over test patches), ``patches``, ``f1_sd`` (over seeds), ``seeds`` and ``converged`` are
+optional.
 """
 
 from math import factorial
@@ -14,12 +14,12 @@ from scipy import stats
 from lmhld_nb import models, paper
 from lmhld_nb.evaluation import intervals
 
-CLEAR = 0.05  # of F1 above a threshold that knows the answer
+CLEAR = 0.05  # in F1, above a threshold that was fitted to the test pixels
 TABLES = {"single": 5, "mix": 6, "part": 7}  # of the paper
 
 
 def limits(table: pd.DataFrame) -> str:
-    """Say on how little the scores of a table rest: few test patches, one seed, trainings cut short; may be empty."""
+    """Say which scores of a table rest on few test patches, one seed or trainings not converged; may be empty."""
     weak = {
         f"on fewer than {intervals.LEAST} test patches": _column(table, "patches") < intervals.LEAST,
         "on one seed": _column(table, "seeds") < 2,
@@ -30,21 +30,21 @@ def limits(table: pd.DataFrame) -> str:
 
 
 def claim(text: str, holds: object) -> str:
-    """Return the sentence on what the paper says: whether it holds, or None where the runs are too weak to tell."""
+    """Return the sentence on a claim of the paper: ``holds``, or None if the runs are too weak to tell."""
     return f" The paper's claim that {text} " + (
         "cannot be judged from these runs." if holds is None else f"{'holds' if holds else 'does not hold'} here."
     )
 
 
 def span(values: pd.Series, form: str = ".3f") -> str:
-    """Return mean and range of some numbers, or the one number."""
+    """Return mean and range of several numbers, or the single number."""
     if len(values) == 1:
         return f"{values.iloc[0]:{form}}"
     return f"{values.mean():{form}} on average ({values.min():{form}} to {values.max():{form}})"
 
 
 def many(count: int, noun: str) -> str:
-    """Return a number of things: 1 network, 2 networks."""
+    """Return a count with its noun: 1 network, 2 networks."""
     return f"{count} {noun}{'s' * (count != 1)}"
 
 
@@ -68,19 +68,19 @@ def _same_order(f1: pd.Series, number: int) -> str:
 
 
 def table5(table: pd.DataFrame) -> str:
-    """Say which network is best in each area, how surely, and whether one outperforms all others."""
+    """Say which network is best in each area, how certain that is, and whether one outperforms all others."""
     groups = table.sort_values("f1", ascending=False, kind="stable").groupby("area", sort=False)
     best, second = (groups.nth(place).set_index("area") for place in (0, 1))
     top, least = (paper.area_name(str(area)) for area in (best["f1"].idxmax(), best["f1"].idxmin()))
     text = f"the best network of an area scores F1 {span(best['f1'])}, most in {top}, least in {least}."
-    best = best[best.index.isin(second.index)]  # where it has another one to be better than
+    best = best[best.index.isin(second.index)]  # where there is a second one to compare with
     wins, low = best["model"].value_counts(), _column(best, "f1_low")
     if best.empty:
         return f"{text} One network is finished, so none can be called the best.{limits(table)}"
     text += (
         f" {_title(wins.index[0])} is best in {wins.iloc[0]} of {many(len(best), 'area')}; the second best lies below "
         f"the interval of the best over test patches in {low.gt(second['f1']).sum()} of {low.notna().sum()} with one."
-        + _same_order(table.pivot(index="area", columns="model", values="f1").dropna().mean(), 5)  # where all are
+        + _same_order(table.pivot(index="area", columns="model", values="f1").dropna().mean(), 5)  # complete areas
     )
     if "unet_pp" in set(table["model"]):
         nested = table[table["model"] == "unet_pp"].set_index("area")["f1"].reindex(best.index)
@@ -91,7 +91,7 @@ def table5(table: pd.DataFrame) -> str:
 
 
 def against_threshold(table: pd.DataFrame) -> str:
-    """Say how many networks clear the best threshold of their area by 0.05 F1."""
+    """Say how many networks exceed the best threshold of their area by 0.05 F1."""
     lead = (table["network_f1"] - table["threshold_f1"]).astype(float)
     return (
         f"{table['networks_clear'].sum()} of {table['networks'].sum()} networks clear the best threshold of their area "
@@ -123,7 +123,7 @@ def table6_by_area(table: pd.DataFrame) -> str:
         return "no area was also trained alone on the same patches, so what mixing adds is not known."
     by_area, alone = pairs.groupby("area")["gain"].mean(), pairs["alone_f1"]
     low, high = _column(pairs, "f1_low"), _column(pairs, "f1_high")
-    better, worse = (alone < low).sum(), (alone > high).sum()  # beyond the chance of test patches
+    better, worse = (alone < low).sum(), (alone > high).sum()  # beyond the sampling error of test patches
     holds = False if worse else (by_area > 0).all() if better else None
     return (
         f"on equal test patches mixing changes F1 by {span(by_area, '+.3f')} in {many(len(by_area), 'area')}. It is "
@@ -141,13 +141,13 @@ ALIKE = {
 
 
 def table7_beside(table: pd.DataFrame) -> str:
-    """Say whether part beats mix and single, scored alike (`ALIKE`), for how many networks, and if it may be chance."""
+    """Say whether part beats mix and single, scored alike (`ALIKE`), for how many networks, and if by chance."""
     names = [name for name in TABLES if table[f"{name}_f1"].notna().any()]
     names = names if "part" in names else []
     rows = table.dropna(subset=[f"{name}_f1" for name in names])
     if rows.empty or len(names) < 2:
         return "no network is finished in part and in mix or single, so they cannot be compared."
-    sure = stats.binomtest(0, len(rows)).pvalue <= 0.05  # whether a sign test over so few networks can tell
+    sure = stats.binomtest(0, len(rows)).pvalue <= 0.05  # whether a sign test can be significant with so few networks
     said, chance = [], []
     for kind, how in ALIKE.items():
         f1 = {name: _column(rows, f"{kind}{name}_f1") for name in names}
@@ -161,7 +161,7 @@ def table7_beside(table: pd.DataFrame) -> str:
         said.append(text)
     published = (f"{name} {paper.table(number)['f1'].mean():.3f}" for name, number in TABLES.items())
     best = rows[[f"{name}_f1" for name in names]].mean().idxmax() == "part_f1"
-    shown = not best or max(chance[: len(names) - 1]) < 0.05  # the lead, if any, is more than chance
+    shown = not best or max(chance[: len(names) - 1]) < 0.05  # the lead, if any, is beyond chance
     return (
         f"of {many(len(rows), 'network')}, {'. '.join(said)}. In the paper {', '.join(published)}."
         + claim("part is best", best if sure and shown else None)
@@ -169,7 +169,7 @@ def table7_beside(table: pd.DataFrame) -> str:
 
 
 def order_differences(table: pd.DataFrame) -> str:
-    """Say whether the order of addition moves F1 by more than the seed does."""
+    """Say whether the order of addition changes F1 by more than the seed does."""
     table = table[_column(table, "orders").fillna(2) > 1]
     if table.empty:
         return "no network has two orders finished, so their effect is not known."
@@ -185,7 +185,7 @@ def order_differences(table: pd.DataFrame) -> str:
 
 
 def forgetting(table: pd.DataFrame) -> str:
-    """Say how much chains forget, and what each area's own input convolution brings back."""
+    """Say how much chains forget, and how much each area's own input convolution recovers."""
     lost = table["forgetting"].dropna()
     if lost.empty:
         return "no chain has two stages, so there was nothing to forget."
@@ -213,7 +213,7 @@ def strategies(table: pd.DataFrame) -> str:
 
 
 def table4(table: pd.DataFrame) -> str:
-    """Say what is left of scores on the whole area outside the training patches."""
+    """Say how whole-area scores change outside the training patches."""
     lost = {name: (table[f"outside_{name}"] - table[name]).mean() for name in ("f1", "precision", "recall")}
     best = table.nlargest(1, "f1").iloc[0]
     interval = intervals.Interval(*best.reindex(["f1", "f1_low", "f1_high"]).astype(float))
@@ -226,7 +226,7 @@ def table4(table: pd.DataFrame) -> str:
 
 
 def patch_size_choice(table: pd.DataFrame) -> str:
-    """Say of each area which size is best, how clearly, and whether it is the one in use."""
+    """Say for each area which size is best, how clearly, and whether it is the one in use."""
     said = []
     for area, rows in table.groupby("area", sort=False):
         best, others = rows[rows["chosen"]].iloc[0], rows.loc[~rows["chosen"], "mean_f1"]
@@ -237,7 +237,7 @@ def patch_size_choice(table: pd.DataFrame) -> str:
     rows = table[table["area"].isin(table["area"][_column(table, "published_chosen") == 1])]
     if rows.empty:
         return text
-    best = rows[rows["chosen"]].iloc[0]  # of so many sizes, by so many networks that chance does not explain it
+    best = rows[rows["chosen"]].iloc[0]  # among so many sizes, for so many networks that chance does not explain it
     chance = stats.binomtest(int(best["models_best"]), int(best["models"]), 1 / len(rows), alternative="greater").pvalue
     return text + claim("224 px are best in Wenchuan", published.any() if chance < 0.05 else None)
 
@@ -262,7 +262,7 @@ def recipe_study(table: pd.DataFrame) -> str:
 
 
 def examples(table: pd.DataFrame) -> str:
-    """Say what is wrong in the patches shown: false alarms or misses."""
+    """Say which errors the patches shown have: false alarms or misses."""
     hits, alarms, missed = table[["tp", "fp", "fn"]].sum()
     return (
         f"on {table['area'].nunique()} patches the networks find {hits / (hits + missed):.0%} of the landslide pixels; "

@@ -1,4 +1,4 @@
-"""What a chain (``run`` is its last stage) has learnt and forgets, and what other strategies forget (experiment 4)."""
+"""What a chain (``run`` is its last stage) learns and forgets, and what other strategies forget (experiment 4)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,7 +18,7 @@ Finals = Mapping[str, Sequence[Run]]
 
 
 def stages_of(run: Run) -> list[Run]:
-    """Return the finished runs of a chain, ``run`` last; raises `UserError` where one is not in the store."""
+    """Return the finished runs of a chain, ``run`` last; raises `UserError` if one is not in the store."""
     stages = []
     for spec in run.spec.chain[:-1]:
         stage = runs.find(spec)
@@ -45,9 +45,9 @@ def stage_matrix(finals: Finals) -> pd.DataFrame:
 
 
 def forgetting(run: Run) -> float:
-    """Return how much a chain has forgotten; NaN of one stage (Chaudhry et al. 2018, equation 3).
+    """Return how much a chain has forgotten; NaN for one stage (Chaudhry et al. 2018, equation 3).
 
-    Average over earlier areas of the highest F1 after any earlier stage minus the last one; undefined F1 counts as 0.
+    The highest F1 after any earlier stage minus the last one, averaged over earlier areas; undefined F1 counts as 0.
     """
     after = [
         {area: np.nan_to_num(counts.f1) for area, counts in counts_by_area(stage).items()} for stage in stages_of(run)
@@ -70,11 +70,11 @@ def forgetting_table(finals: Finals) -> pd.DataFrame:
 
 
 def strategy_table(finals: Finals) -> pd.DataFrame:
-    """Compare the chains of `part.strategies` (and the joint trainings), means over seeds, by strategy.
+    """Compare the chains of `part.strategies` and the joint trainings by strategy, means over seeds.
 
     Columns: f1 and f1_less_part (LMHLD_part's on the same patches), each with …_low and …_high, 95 % over the blocks of
     test patches of all areas (NaN for fewer than ten); forgetting; f1_sd and forgetting_sd (over seeds, NaN for one);
-    seeds, trained_parameter_steps (what it cost, whatever the machine), seconds, run_ids.
+    seeds, trained_parameter_steps (a cost independent of the machine), seconds, run_ids.
     """
     counts = {name: intervals.stacked([tested_patches(run) for run in each], BLOCK) for name, each in finals.items()}
     rows = {}

@@ -1,4 +1,4 @@
-"""Leave one area out: what a network finds in an area when it has learnt all others (the paper has no such test)."""
+"""Leave one area out: how a network scores in an area after training on all others (not tested in the paper)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,10 +25,10 @@ class LeaveOneOut(Strict):
 
 
 def without(study: Study) -> dict[str, list[RunSpec]]:
-    """Return trainings on all areas but one, each at its own patch size, by that one; UserError for a single area."""
+    """Return trainings on all areas but one, each at its own patch size, keyed by that one; UserError for one area."""
     if len(study.areas) < 2:
         mend = "name more `areas`, or leave leave_one_out out of `experiments`"
-        raise UserError(f"profile '{study.profile.name}': nothing is left to learn without its only area; {mend}")
+        raise UserError(f"profile '{study.profile.name}': nothing is left to train on without its only area; {mend}")
     settings = study.settings("leave_one_out")
     return {
         area: part.jointly(study, [other for other in study.areas if other != area], settings.model, settings.seeds)
@@ -42,9 +42,9 @@ def specs(study: Study) -> list[RunSpec]:
 
 
 def left_out_table(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
-    """Tabulate, by area, networks that have not learnt it beside those that have learnt it alone.
+    """Tabulate, by area, networks not trained on it beside those trained on it alone.
 
-    `score_table`; single_f1 (same seeds), gap, gap_low, gap_high; mix_f1 (patches of another size). NaN if not made.
+    `score_table`; single_f1 (same seeds), gap, gap_low, gap_high; mix_f1 (patches of another size). NaN if missing.
     """
     model, seeds = study.settings("leave_one_out").model, study.settings("leave_one_out").seeds
     mixed = [run for run in mix.finished(study) if run.spec.model == model]
@@ -70,7 +70,7 @@ def left_out_table(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
 
 
 def fetched(study: Study, on_missing: str = "train") -> pd.DataFrame | None:
-    """Return `left_out_table` of what `Study.fetch` gives; None where it is not made, or nothing is finished."""
+    """Return `left_out_table` of the runs that `Study.fetch` returns; None if there are none."""
     made = study.profile.makes("leave_one_out")
     if not made or (on_missing == "skip" and not study.finished(specs(study))):
         return None

@@ -18,7 +18,7 @@ from lmhld_nb.training.specs import RunSpec
 
 
 class Mix(Strict):
-    """Settings of experiment 3: areas mixed (empty for all) and their patch size in pixels."""
+    """Settings of experiment 3: areas to mix (empty for all) and their patch size in pixels."""
 
     areas: Areas = ()
     size: PatchSize = 128
@@ -32,7 +32,7 @@ def specs(study: Study) -> list[RunSpec]:
 
 
 def mixed_areas(study: Study) -> tuple[str, ...]:
-    """Return those areas that the profile mixes whose scenes are large enough for a patch; UserError where none is."""
+    """Return the areas to mix whose scenes are large enough for a patch; UserError if there is none."""
     size = study.settings("mix").size
     fitting = tuple(area for area in study.areas_of("mix") if measure_area(study.dataset, area).largest_side >= size)
     if not fitting:
@@ -43,17 +43,17 @@ def mixed_areas(study: Study) -> tuple[str, ...]:
 
 
 def table_6(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
-    """Tabulate Experiment 3 by model as paper Table 6 does, on the test patches of all areas (`beside_published`)."""
+    """Tabulate experiment 3 by model, like paper Table 6, on the test patches of all areas (`beside_published`)."""
     return beside_published(tested(finished), ["model"], paper.table(6))
 
 
 def finished(study: Study) -> list[Run]:
-    """Return the finished runs of this experiment; none if it is not made."""
+    """Return the finished runs of this experiment; none if the profile leaves it out."""
     return study.finished(specs(study)) if study.profile.makes("mix") else []
 
 
 def runs_alone(study: Study) -> list[Run]:
-    """Return the finished runs of experiment 2, which `table_6_by_area` compares with; none if it is not made."""
+    """Return the finished runs of experiment 2, for `table_6_by_area`; none if the profile leaves it out."""
     return study.finished(single.specs(study)) if study.profile.makes("single") else []
 
 

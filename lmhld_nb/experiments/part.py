@@ -30,30 +30,30 @@ class Part(Strict):
     """Settings of experiment 4."""
 
     areas: Areas = ()  # added; empty for all
-    # In the order of addition; those in the middle change places, one order for each permutation. Areas that the
-    # profile does not use are passed over; those named nowhere come last.
+    # In the order of addition; those in the middle are permuted, one order per permutation. Areas that the
+    # profile does not use are skipped; those not named come last.
     first: Areas = ("rio", "gorkha", "emilia_romagna")
     permuted: Areas = ("hokkaido", "taiwan", "jiuzhaigou")
     last: Areas = ("wenchuan",)
-    orders: Count | None = None  # how many of them are made, from the first; None for all
-    orders_of: dict[ModelName, Count] = {}  # the same of single networks
-    compared: ModelName = "unet"  # network for which the strategy is compared with others, in the first order
-    without: tuple[str, ...] = ()  # names of `strategies` that are left out
+    orders: Count | None = None  # how many orders are trained, from the first; None for all
+    orders_of: dict[ModelName, Count] = {}  # the same for single networks
+    compared: ModelName = "unet"  # network for which strategies are compared, in the first order
+    without: tuple[str, ...] = ()  # names of `strategies` to leave out
     seeds: Seeds = (0, 1, 2)  # of that comparison
-    # In it, strengths of elastic weight consolidation and shares of earlier patches shown again to choose from, by F1
-    # on the validation patches of all areas.
+    # Candidates in that comparison: strengths of elastic weight consolidation and shares of earlier patches replayed,
+    # chosen by F1 on the validation patches of all areas.
     ewc: Annotated[tuple[Positive, ...], Field(min_length=1)] = (100.0, 1000.0, 10000.0)
     replay: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)] = (0.05, 0.2)
 
 
 def specs(study: Study) -> list[RunSpec]:
-    """Return all stages of experiment 4, each once: of all orders and of `strategies`."""
+    """Return all stages of experiment 4, each once: those of all orders and of `strategies`."""
     groups = [*finals(study).values(), *strategies(study).values()]
     return unique_stages([final for group in groups for final in group])
 
 
 def unique_stages(finals: Sequence[RunSpec]) -> list[RunSpec]:
-    """Return all stages of some chains, each once, given their last ones."""
+    """Return all stages of the chains with these last stages, each once."""
     return list({spec.run_id: spec for final in finals for spec in final.chain}.values())
 
 
@@ -74,11 +74,11 @@ def first_order(study: Study) -> tuple[str, ...]:
 def last_stages(
     study: Study, order: Sequence[str], rows: Sequence[Row] = (), cumulative: bool = False, **options: Any
 ) -> list[RunSpec]:
-    """Return the last stage of the chain of each network, with each seed, that adds areas in ``order`` (`chains.link`).
+    """Return the last stage of each network's chain, per seed, that adds areas in ``order`` (`chains.link`).
 
-    ``rows`` is the schedule (empty for the paper's); ``cumulative`` stages train on the areas before, too; options:
-    ``networks`` and ``seeds`` of `Study.trainings`, ``ewc`` and ``replay`` of `link`. UserError where an area has no
-    patches of its size, or not the bands of the others.
+    ``rows`` is the schedule (empty for the paper's); ``cumulative`` stages also train on all earlier areas; options:
+    ``networks`` and ``seeds`` of `Study.trainings`, ``ewc`` and ``replay`` of `link`. UserError if an area has no
+    patches of its size, or lacks bands that the others have.
     """
     data = [study.fitting_patch_spec(area, "part") for area in order]
     which = {name: options.pop(name) for name in ("networks", "seeds") if name in options}
@@ -109,17 +109,17 @@ def final_runs(study: Study, finished: Sequence[Run]) -> dict[str, list[Run]]:
 
 
 def strategies(study: Study) -> dict[str, list[RunSpec]]:
-    """Return what LMHLD_part is compared with: last stages of chains in the first order, by strategy.
+    """Return the strategies compared, as last stages of chains in the first order.
 
-    Itself; with one part of it undone; plain fine-tuning, with elastic weight consolidation, with replay (each at all
-    settings, see `chosen_strategies`); all areas at once, in at least as many steps.
+    LMHLD_part itself; without one part of it; plain fine-tuning, also with elastic weight consolidation or replay (each
+    at all settings, see `chosen_strategies`); all areas at once, in at least as many steps.
     """
     settings, order = study.settings("part"), first_order(study)
     paper_rows = chains.paper_schedule(len(order))
     chained = partial(last_stages, study, order, networks=(settings.compared,), seeds=settings.seeds)
 
     def rows(changes: Mapping[Treatment, Treatment], groups: Sequence[str] = LAYER_GROUPS) -> list[Row]:
-        """Return the schedule with other treatments of some groups of layers from the second stage on."""
+        """Return the schedule with other treatments for some layer groups from the second stage on."""
         first, *later = paper_rows
         return [first, *({k: changes.get(v, v) if k in groups else v for k, v in row.items()} for row in later)]
 
@@ -141,7 +141,7 @@ def strategies(study: Study) -> dict[str, list[RunSpec]]:
 
 
 def jointly(study: Study, areas: Sequence[str], model: str, seeds: Sequence[int]) -> list[RunSpec]:
-    """Return trainings on areas together, at their own patch sizes, in as many steps as trainings on each have."""
+    """Return joint trainings on areas, at their own patch sizes, with as many steps as separate trainings together."""
     data = tuple(study.patch_spec(area) for area in areas)
     batch, epochs = study.batch_size(data[0].size), study.profile.recipe.epochs
     counts = [(count_patches(study.dataset, patch_spec), study.batch_size(patch_spec.size)) for patch_spec in data]
@@ -150,7 +150,7 @@ def jointly(study: Study, areas: Sequence[str], model: str, seeds: Sequence[int]
 
 
 def chosen_strategies(finals: Mapping[str, Sequence[Run]]) -> dict[str, Sequence[Run]]:
-    """Return the runs of `strategies`, of EWC and replay those whose setting has the best mean validation F1."""
+    """Return the runs of `strategies`; for EWC and replay, only the setting with the best mean validation F1."""
     chosen: dict[str, tuple[float, str]] = {}
     for name, finished in finals.items():
         stage = finished[0].spec.stage if finished else None
@@ -162,19 +162,19 @@ def chosen_strategies(finals: Mapping[str, Sequence[Run]]) -> dict[str, Sequence
 
 
 def counts_by_area(run: Run, own_input: bool = False) -> dict[str, Confusion]:
-    """Return a run's counts on each area so far, earlier ones through the last input convolution, or ``own_input``."""
+    """Return a run's counts on each area so far, with the last input convolution or each area's (``own_input``)."""
     earlier = run.metrics.get("earlier_own_input" if own_input else "earlier", {})
     tested = {**earlier, run.spec.run_id: run.metrics["areas"]}
     counts = {}
     for stage in run.spec.chain:
         for data in stage.data:
-            if data.area in tested[stage.run_id]:  # else of a cumulative chain: it counts as the last stage's own
+            if data.area in tested[stage.run_id]:  # else a cumulative chain: it counts as the last stage's own
                 counts[data.area] = Confusion.from_dict(tested[stage.run_id][data.area])
     return counts
 
 
 def total_scores(run: Run, own_input: bool = False) -> dict[str, float]:
-    """Return the scores over the test pixels of all areas so far together, as `counts_by_area`."""
+    """Return the scores over the pooled test pixels of all areas so far, as `counts_by_area`."""
     counts = counts_by_area(run, own_input).values()
     return scores(sum(counts, Confusion(0, 0, 0, 0)))
 
@@ -192,7 +192,7 @@ def order_scores(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
 def largest_differences(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     """Return the largest difference between two orders of `final_runs`, by network: how much the order matters.
 
-    The scores, means over seeds; f1_sd over seeds in one order; p that orders do not matter; orders, seeds; run_ids.
+    Scores, means over seeds; f1_sd over seeds within an order; p that orders do not matter; orders, seeds; run_ids.
     """
     groups = order_scores(finals).groupby("model", sort=False)
     spread = (groups[list(METRICS)].max() - groups[list(METRICS)].min()).where(groups.size() > 1)
@@ -206,12 +206,12 @@ def largest_differences(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
 
 
 def table_7(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
-    """Tabulate Experiment 4 by model as paper Table 7 does: means over the orders of addition (`beside_published`)."""
+    """Tabulate experiment 4 by model, like paper Table 7: means over the orders of addition (`beside_published`)."""
     return mean_over_orders([run for group in final_runs(study, finished).values() for run in group])
 
 
 def mean_over_orders(finals: Sequence[Run]) -> pd.DataFrame:
-    """Return the rows of Table 7 for some last stages; a column orders says how many a network has."""
+    """Return the rows of Table 7 for some last stages; column ``orders`` counts those of a network."""
     table = beside_published(tested(finals), ["model"], paper.table(7))
     orders = pd.Series(map(order_of, finals)).groupby([run.spec.model for run in finals]).nunique()
     table.insert(list(table).index("seeds"), "orders", orders)
@@ -221,8 +221,8 @@ def mean_over_orders(finals: Sequence[Run]) -> pd.DataFrame:
 def beside_mix_and_single(study: Study, table7: pd.DataFrame) -> pd.DataFrame:
     """Return F1 of LMHLD_part beside that of experiments 3 and 2, all scored alike, and as published.
 
-    Of NAME (part, mix, single; NaN if not made): NAME_f1 on all common areas' pixels with …_low, …_high, …_sd;
-    mean_NAME_f1 over areas; same_NAME_f1 where all have the same patches (same_areas); published_NAME_f1.
+    For NAME (part, mix, single; NaN if missing): NAME_f1 on the pixels of all common areas with …_low, …_high, …_sd;
+    mean_NAME_f1 over areas; same_NAME_f1 in areas with the same patches in all (same_areas); published_NAME_f1.
     """
     areas = set(first_order(study))
     rows = {"part": tested([run for specs in finals(study).values() for run in study.finished(specs)])}

@@ -20,11 +20,11 @@ from lmhld_nb.runs import Run
 from lmhld_nb.training import scoring
 from lmhld_nb.training.specs import RunSpec
 
-TIE = 0.0005  # of a mean F1: what four printed digits cannot tell apart
+TIE = 0.0005  # in mean F1: a difference lost in four printed digits
 
 
 class PatchSizes(Strict):
-    """Settings of experiment 1: areas compared (empty for all), sizes in px to choose from, ``candidates`` by area."""
+    """Settings of experiment 1: areas (empty for all), sizes in px to choose from, ``candidates`` by area."""
 
     areas: Areas = ()
     sizes: Annotated[tuple[PatchSize, ...], Field(min_length=3)] = patches.SIZES
@@ -42,7 +42,7 @@ def specs(study: Study) -> list[RunSpec]:
 
 
 def candidates(study: Study, area: str) -> tuple[int, ...]:
-    """Return the sizes in px compared in an area, as far as its scenes are large enough; UserError where none is."""
+    """Return the sizes (px) compared in an area that fit into its scenes; UserError if none does."""
     settings, measurements = _settings(study), measure_area(study.dataset, area)
     sizes = settings.candidates.get(area) or patches.candidate_sizes(measurements.quartiles, settings.sizes)
     fitting = tuple(size for size in sizes if size <= measurements.largest_side)
@@ -58,7 +58,7 @@ def _settings(study: Study) -> PatchSizes:
 
 
 def candidate_table(study: Study) -> pd.DataFrame:
-    """Tabulate by area the landslide sizes (quartiles, px), the candidates that follow from them, the size in use."""
+    """Tabulate by area the quartiles of landslide size (px), the resulting candidates, and the size in use."""
     rows = {}
     for area in study.areas:
         quartiles, sizes = measure_area(study.dataset, area).quartiles, _settings(study).sizes
@@ -68,7 +68,7 @@ def candidate_table(study: Study) -> pd.DataFrame:
 
 
 def table_2(patch_sets: Sequence[PatchSet]) -> pd.DataFrame:
-    """Tabulate patch sizes, counts and landslide shares as paper Table 2 does, with the dropped windows."""
+    """Tabulate patch sizes, counts and landslide shares, like paper Table 2, with the dropped windows."""
     rows = []
     for patch_set in patch_sets:
         shares = patch_set.shares()
@@ -80,13 +80,13 @@ def table_2(patch_sets: Sequence[PatchSet]) -> pd.DataFrame:
 
 
 def table_4(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
-    """Tabulate Experiment 1 as paper Table 4 does: scores over the whole area (``outside_…`` training patches)."""
+    """Tabulate experiment 1 like paper Table 4: scores over the whole area (``outside_…`` the training patches)."""
     published = paper.table(4).assign(area="wenchuan")
     return beside_published(tested(finished), ["area", "model", "patch_size"], published)
 
 
 def tested(finished: Sequence[Run]) -> list[dict[str, Any]]:
-    """Return the rows of `table_4`, one per run (`tables.score_table`): their patches are all windows of the area."""
+    """Return the rows of `table_4`, one per run (`tables.score_table`); the patches are all windows of the area."""
     rows = []
     for run in finished:
         (patch_spec,), counts = run.spec.data, tested_windows(run)
@@ -99,8 +99,8 @@ def tested(finished: Sequence[Run]) -> list[dict[str, Any]]:
 def patch_size_choice(table: pd.DataFrame) -> pd.DataFrame:
     """Choose each area's patch size from `table_4`: the highest mean F1 over the networks that have every size.
 
-    Means within 0.0005 are tied: then the size with more winning networks, then the smaller one. UserError if none has
-    all. By area, patch_size: mean_f1, models, models_best, winners, tied, chosen; ``outside_…`` and ``published_…``.
+    Means within 0.0005 are tied: then the size that is best for more networks wins, then the smaller one. UserError if
+    none has all. By area, patch_size: mean_f1, models, models_best, winners, tied, chosen, outside_…, published_….
     """
     choice = _choice(table["f1"])
     for reading in ("outside", "published"):
@@ -112,7 +112,7 @@ def patch_size_choice(table: pd.DataFrame) -> pd.DataFrame:
 def _choice(f1: pd.Series) -> pd.DataFrame:
     choices = {}
     for area, by_size in f1.groupby("area", sort=False):
-        # A mean over other networks at one size than at another would choose by which runs are there.
+        # Means over different networks at different sizes would choose by which runs are finished.
         cells: pd.DataFrame = by_size.droplevel("area").unstack("patch_size").dropna()
         if cells.empty:
             continue

@@ -1,4 +1,4 @@
-"""Plans: every run of a study, each once, with the experiments that need it and what it will cost."""
+"""Plans: every run of a study, each once, with the experiments that need it and its estimated cost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ from lmhld_nb.training.hardware import choose_device, environment
 from lmhld_nb.training.specs import RunSpec
 
 FIRST = ("2", "3", "4", "1", "5")
-"""Labels of experiments in the order in which they are made, before all others."""
+"""Labels of experiments that are run before all others, in this order."""
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run, the labels of the experiments that need it, and whether it is scored on its whole area too."""
+    """A run, the labels of the experiments that need it, and whether it is also scored on its whole area."""
 
     spec: RunSpec
     experiments: tuple[str, ...]
@@ -40,10 +40,10 @@ class PlannedRun:
 
 
 def plan(study: Study, experiment: str | None = None) -> list[PlannedRun]:
-    """List the runs of a study, or of one experiment of it (name or number), each once; UserError if it makes none."""
+    """List the runs of a study or one of its experiments (name or number), each once; UserError for a foreign one."""
     chosen = None if experiment is None else experiment_named(experiment)
     if chosen is not None:
-        study.settings(chosen.name)  # refuses one that the profile does not make
+        study.settings(chosen.name)  # raises if the profile does not include it
     needed: dict[str, tuple[RunSpec, list[str]]] = {}
     whole_area: set[str] = set()
     for name, entry in EXPERIMENTS.items():
@@ -59,7 +59,7 @@ def plan(study: Study, experiment: str | None = None) -> list[PlannedRun]:
 
 
 def ranks(planned: Sequence[PlannedRun]) -> dict[str, int]:
-    """Return by id how early runs are made, the least first: seed by seed, and of a seed `FIRST` first."""
+    """Return the priority of runs by id, lowest first: seed by seed, and within a seed `FIRST` first."""
     return {
         entry.spec.run_id: entry.spec.seed * (len(FIRST) + 1)
         + min(FIRST.index(label) if label in FIRST else len(FIRST) for label in entry.experiments)
@@ -70,15 +70,15 @@ def ranks(planned: Sequence[PlannedRun]) -> dict[str, int]:
 def plan_table(
     planned: Sequence[PlannedRun], device: str = "auto", recorded: records.Records | None = None
 ) -> pd.DataFrame:
-    """Tabulate planned runs: what they are, and how far.
+    """Tabulate planned runs and their progress.
 
-    ``status`` is that of `runs.status`, or ``recorded`` for what is missing but among ``recorded``; ``f1`` that of
-    the test, where done or recorded; ``seconds`` what a finished run took, or an estimate from the median rate at
-    which this kind of device made runs of the network and width (NaN without like runs or patches). ``files``: where
-    they lie in the run's folder, nothing is left to make; ``parent``: the run whose weights it starts from, or empty.
+    ``status`` is that of `runs.status`, or ``recorded`` for missing runs among ``recorded``; ``f1`` is the test score,
+    if done or recorded; ``seconds`` is a finished run's time, or an estimate from the median rate of runs with this
+    network, width and kind of device (NaN without such runs or patches); ``files`` are those whose presence in the
+    run's folder means that it is complete; ``parent`` is the run whose weights it starts from, or empty.
     """
 
-    @cache  # read only where something is left to make: it is as long as the store is large
+    @cache  # read only if runs are left to make: reading time grows with the store
     def rates() -> pd.DataFrame:
         everywhere = runs.rates()
         return everywhere[everywhere["device"] == environment(torch.device(choose_device(device)))["device"]]
@@ -112,7 +112,7 @@ def plan_table(
 
 
 def describe(profile: Profile, planned: Sequence[PlannedRun], table: pd.DataFrame) -> str:
-    """Return what `lmhld plan` prints of a `plan_table`: runs by experiment, each run, and what is left."""
+    """Return the text of `lmhld plan` for a `plan_table`: runs by experiment, each run, and the time left."""
     lines = [f"{profile.name}: {profile.description}"]
     for entry in EXPERIMENTS.values():
         count = sum(entry.label in run.experiments for run in planned)
@@ -127,25 +127,25 @@ def describe(profile: Profile, planned: Sequence[PlannedRun], table: pd.DataFram
         f"{n} {status}" for status, n in table["status"].value_counts().items()
     )
     if len(remaining) and remaining.notna().all():
-        summary += f"; about {format_duration(remaining.sum())} of computing are left"
+        summary += f"; about {format_duration(remaining.sum())} of computing left"
     lines.append(summary)
     if remaining.isna().any():
-        lines.append(f"? = no measured rate yet: {runs_dir()} holds no like run, or the patches are not cut")
+        lines.append(f"? = no measured rate yet: {runs_dir()} holds no comparable run, or the patches are not cut")
     return "\n".join(lines)
 
 
 def format_duration(seconds: float) -> str:
-    """Return a time in the unit that suits it: 1.6 h, 5 min, 40 s."""
+    """Return a duration in a suitable unit: 1.6 h, 5 min, 40 s."""
     minutes = seconds / 60
     return f"{minutes / 60:.1f} h" if minutes >= 90 else f"{minutes:.0f} min" if minutes >= 2 else f"{seconds:.0f} s"
 
 
 def _estimate(spec: RunSpec, rates: pd.DataFrame) -> float:
-    """Return the seconds a training will take; NaN where there is nothing to go by."""
+    """Return the estimated seconds of a training; NaN without measurements."""
     like = rates[(rates["model"] == spec.model) & (rates["width"] == str(spec.width or "published"))]
     if like.empty:
         return float("nan")
-    # Measured at the nearest patch size: small patches are slower by the pixel.
+    # Use rates at the nearest patch size: small patches are slower per pixel.
     size = max(data.size for data in spec.data)
     nearest = min(like["patch_size"], key=lambda measured: abs(measured - size))
     like = like[like["patch_size"] == nearest]

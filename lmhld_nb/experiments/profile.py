@@ -1,4 +1,4 @@
-"""Profiles: the one YAML that says which data, networks and recipe a whole book is made with."""
+"""Profiles: a YAML file that defines the data, networks and recipe of a whole book."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def _known_model(name: str) -> str:
 
 
 ModelName = Annotated[str, AfterValidator(_known_model)]
-"""A network of `models.NETWORKS`, or ``package.module:function`` for one of the reader's own."""
+"""A network of `models.NETWORKS`, or ``package.module:function`` for your own."""
 
-# The networks halve it four times, and batch normalisation needs more than one value at the bottom.
+# Networks halve the size four times, and batch normalisation needs more than one value at the bottom.
 PatchSize = Annotated[int, Field(ge=32, le=4096, multiple_of=16)]
 Areas = Annotated[tuple[str, ...], AfterValidator(each_once)]
 Bands = Annotated[Areas, Field(min_length=1)]
@@ -38,9 +38,9 @@ Seeds = Annotated[OptionalSeeds, Field(min_length=1)]
 class PatchRule(Strict, allow_inf_nan=False):
     """How patches are cut and split (`patches.PatchSpec`), and the bands that networks see.
 
-    ``size`` is ``published`` (paper Table 2's choice for each area) or pixels; ``sizes`` of single areas go before it.
-    ``split: given`` is the data set's own split, and ``blocks`` in areas for which it has none. Of areas under ``thin``
-    every so many-th patch of a split is used.
+    ``size`` is ``published`` (the choice in paper Table 2 for each area) or pixels; ``sizes`` of single areas take
+    precedence. ``split: given`` is the data set's own split, or ``blocks`` in areas without one. In areas under
+    ``thin``, only every n-th patch of a split is used.
     """
 
     size: PatchSize | Literal["published"] = "published"
@@ -55,7 +55,7 @@ class PatchRule(Strict, allow_inf_nan=False):
 
 
 class Extensions(Strict, extra="ignore"):
-    """What is read of a profile before the rest: modules that register what it names (`config.load_extensions`)."""
+    """The part of a profile that is read first: modules that register what it names (`config.load_extensions`)."""
 
     extensions: tuple[str, ...] = ()
 
@@ -68,17 +68,17 @@ class Profile(Strict, allow_inf_nan=False):
     data: str
     areas: Areas = ()  # used; empty for all
     models: Annotated[tuple[ModelName, ...], Field(min_length=1), AfterValidator(each_once)]
-    width: dict[ModelName, Width] = {}  # channels of the first level; networks not named are as published
-    micro_batch: dict[ModelName, Count] = {}  # of single networks (`training.specs.Recipe`)
+    width: dict[ModelName, Width] = {}  # channels of the first level; default: as published
+    micro_batch: dict[ModelName, Count] = {}  # for single networks (`training.specs.Recipe`)
     patches: PatchRule = PatchRule()
     recipe: Recipe
-    batch_size_at: dict[PatchSize, Count] = {}  # where few large patches have to do
+    batch_size_at: dict[PatchSize, Count] = {}  # for areas with few, large patches
     seeds: Seeds = (0,)
-    seeds_of: dict[ModelName, Seeds] = {}  # of single networks
+    seeds_of: dict[ModelName, Seeds] = {}  # for single networks
     portable: bool = False  # the same bits on every x86-64 processor with AVX2: the CPU, fp32, one thread each
-    execution: Execution = Execution()  # names no run, though more ``threads`` may change last digits
-    extensions: tuple[str, ...] = ()  # modules of one's own that register losses, optimisers, metrics or experiments
-    experiments: Any  # those made, each with its chapter and its settings (``{}`` for its defaults)
+    execution: Execution = Execution()  # not part of a run's identity, though more ``threads`` may change last digits
+    extensions: tuple[str, ...] = ()  # your own modules that register losses, optimisers, metrics or experiments
+    experiments: Any  # those included, each with its chapter and its settings (``{}`` for its defaults)
 
     @model_validator(mode="after")
     def _is_portable_throughout(self) -> Profile:
@@ -92,10 +92,10 @@ class Profile(Strict, allow_inf_nan=False):
         return getattr(self.experiments, experiment, None) is not None
 
     def settings(self, experiment: str) -> Any:
-        """Return the settings of an experiment; raises `UserError` if the profile does not make it."""
+        """Return the settings of an experiment; raises `UserError` if the profile does not include it."""
         if not self.makes(experiment):
             made = [name for name in EXPERIMENTS if self.makes(name)]
-            problem = f"it does not make the experiment '{experiment}', only {', '.join(made)}"
+            problem = f"it does not include the experiment '{experiment}', only {', '.join(made)}"
             raise UserError(f"profile '{self.name}': {problem}; add `{experiment}: {{}}` under its key `experiments`")
         return getattr(self.experiments, experiment)
 
@@ -126,17 +126,17 @@ def load(profile: str) -> Profile:
     loaded = read_yaml(path, schema())
     config.safe_name(loaded.name, f"{path}: key 'name'")
     if loaded.name != path.stem:
-        # Results go into folders of this name: a copied profile must not write over those of its original.
-        raise UserError(f"{path}: key 'name' = '{loaded.name}': write the file's own name, '{path.stem}'")
+        # Results go into folders of this name: a copied profile must not overwrite those of its original.
+        raise UserError(f"{path}: key 'name' = '{loaded.name}': must be the file's own name, '{path.stem}'")
     if loaded.portable and loaded.execution.device == "auto":
         return loaded.model_copy(update={"execution": loaded.execution.model_copy(update={"device": "cpu"})})
     return loaded
 
 
 def narrow(profile: Profile, models: Sequence[str] | str, areas: Sequence[str] | str) -> Profile:
-    """Return the profile (NAME-part) with only some networks and areas: lists or texts with commas, empty for all.
+    """Return the profile (NAME-part) with only some networks and areas: lists or comma-separated texts, empty for all.
 
-    Experiments on one area that is not chosen are left out. UserError: a network is not one of the profile's.
+    Experiments on one area that is not chosen are left out. UserError if a network is not in the profile.
     """
     chosen_models, chosen_areas = _split(models), _split(areas)
     for model in chosen_models:

@@ -18,7 +18,7 @@ from lmhld_nb.training.specs import RunSpec
 
 
 class RecipeStudy(Strict):
-    """Settings of the recipe study: each network of it is trained with each batch size for each number of epochs."""
+    """Settings of the recipe study: its networks are trained with each batch size for each number of epochs."""
 
     area: str
     model: ModelName = "unet"

@@ -1,4 +1,4 @@
-"""The registry of experiments: what the book trains, one entry per experiment."""
+"""The registry of experiments that the book trains, one entry each."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ class Experiment:
     title: str  # what it compares, in a few words
     settings: type[Strict]  # schema of its settings in a profile
     specs: Callable[[Study], list[RunSpec]]  # its runs
-    number: int | None = None  # of the paper's experiment (section 3.2)
+    number: int | None = None  # of the experiment in the paper (section 3.2)
     tables: Mapping[str, Callable[[Study, Sequence[Run]], pd.DataFrame]] = field(default_factory=dict)  # by name
-    # What its tables say, by name: of a table as its CSV holds it (no index) one or two sentences with n and interval.
+    # What its tables show, by name: one or two sentences with n and interval, from a table as read from its CSV.
     findings: Mapping[str, Callable[[pd.DataFrame], str]] = field(default_factory=dict)
-    whole_area: Callable[[Study], set[str]] | None = None  # ids of the runs that are scored on their whole area too
-    # Keys of the settings that hold areas which the profile must use, or which the data set must have; () for all.
+    whole_area: Callable[[Study], set[str]] | None = None  # ids of the runs that are also scored on their whole area
+    # Keys of settings with areas that the profile must use, or that the data set must have; () for all.
     used_areas: tuple[str, ...] = ()
     known_areas: tuple[str, ...] = ()
-    # Settings for a choice of networks and areas (empty for all), beyond what `used_areas` says.
+    # Settings for a selection of networks and areas (empty for all), beyond what `used_areas` says.
     narrow: Callable[[Any, Sequence[str], Sequence[str]], Any] | None = None
 
     @property
     def label(self) -> str:
-        """Its number in the paper, else its name."""
+        """Its number in the paper, or its name."""
         return self.name if self.number is None else str(self.number)
 
 
@@ -52,7 +52,7 @@ def register(experiment: Experiment) -> Experiment:
 
 
 def experiment_named(text: str) -> Experiment:
-    """Return the experiment of a name or of a number in the paper; raises `UserError` if there is none."""
+    """Return an experiment by its name or its number in the paper; raises `UserError` if there is none."""
     for experiment in EXPERIMENTS.values():
         if text in (experiment.name, experiment.label):
             return experiment

@@ -17,7 +17,7 @@ from lmhld_nb.training.specs import RunSpec
 
 
 class Single(Strict):
-    """Experiment 2 has no settings of its own."""
+    """Experiment 2 has no settings."""
 
 
 def specs(study: Study) -> list[RunSpec]:
@@ -26,7 +26,7 @@ def specs(study: Study) -> list[RunSpec]:
 
 
 def table_5(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
-    """Tabulate Experiment 2 by area and model as paper Table 5 does, mean over seeds (`beside_published`)."""
+    """Tabulate experiment 2 by area and model like paper Table 5, mean over seeds (`beside_published`)."""
     published = paper.table(5)
     published["area"] = published["study_area"].map(paper.area_key)
     return beside_published(tested(finished), ["area", "model"], published)
@@ -38,20 +38,20 @@ def tested(finished: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def histories(finished: Sequence[Run]) -> pd.DataFrame:
-    """Return how runs learned: the columns of `Run.history` without the time, area and model; one row per epoch."""
+    """Return learning curves: the columns of `Run.history` without the time, area and model; one row per epoch."""
     histories = ((run.history.drop(columns="seconds"), run.spec) for run in finished)
     return pd.concat([history.assign(area=spec.data[0].area, model=spec.model) for history, spec in histories])
 
 
 def threshold_baseline(run: Run) -> Threshold:
-    """Return the best single threshold on the pixels that a run is tested on (an upper bound of thresholding)."""
+    """Return the best single threshold on a run's test pixels (an upper bound for thresholding)."""
     (patch_set,) = runs.patch_sets(run.spec, progress=False)
     numbers = patch_set.where("test")
     return best_threshold(patch_set.images[numbers], patch_set.masks[numbers], patch_set.spec.bands)
 
 
 def against_threshold(table: pd.DataFrame, rules: dict[str, Threshold]) -> pd.DataFrame:
-    """Tabulate by area the best threshold beside the best network, and how many lie above it (clearly: by 0.05)."""
+    """Tabulate by area the best threshold, the best network, and how many networks exceed it (clearly: by 0.05)."""
     rows = {}
     for area, rule in rules.items():
         f1, limit = table["f1"][area], rule.confusion.f1

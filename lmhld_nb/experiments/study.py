@@ -22,9 +22,9 @@ from lmhld_nb.training.specs import RunSpec
 
 @dataclass(frozen=True)
 class Study:
-    """A profile with its prepared data set; raises `UserError` if this lacks an area or a band that it names.
+    """A profile with its prepared data set; raises `UserError` if the latter lacks an area or a band that it names.
 
-    ``seen`` collects the runs looked at so far, by id, for what captions say of them.
+    ``seen`` collects the runs used so far, by id, for the remarks in captions.
     """
 
     profile: Profile
@@ -41,7 +41,7 @@ class Study:
             where = f"profile '{profile.name}': key '{key}'"
             if area not in dataset.areas:
                 raise UserError(f"{where}: no area '{area}' in '{dataset.name}'; it has {', '.join(dataset.areas)}")
-            # An experiment on an area that is not used would be left out in silence.
+            # An experiment on an unused area would be left out silently.
             if must_be_used and profile.areas and area not in profile.areas:
                 problem = f"'{area}' is not among the profile's `areas` ({', '.join(profile.areas)})"
                 raise UserError(f"{where}: {problem}; correct one of the two, or leave the experiment out")
@@ -78,7 +78,7 @@ class Study:
         return self.profile.settings(experiment)
 
     def patch_size(self, area: str) -> int:
-        """Return an area's patch size in pixels; raises `UserError` where it is ``published`` and nothing is."""
+        """Return an area's patch size (px); raises `UserError` if it is ``published`` but the paper has none."""
         rule = self.profile.patches
         if area in rule.sizes:
             return rule.sizes[area]
@@ -101,7 +101,7 @@ class Study:
         return PatchSpec(**data, **same, size=size, split=split, thin=thin)
 
     def fitting_patch_spec(self, area: str, experiment: str) -> PatchSpec:
-        """Return how an area is cut; raises `UserError` (leave out ``experiment``) where its scenes are too small."""
+        """Return how an area is cut; raises `UserError` (leave out ``experiment``) if its scenes are too small."""
         spec, side = self.patch_spec(area), measure_area(self.dataset, area).largest_side
         if spec.size > side:
             where = f"profile '{self.profile.name}': '{area}' of '{self.dataset.name}': its scenes are {side} px wide"
@@ -120,7 +120,7 @@ class Study:
     ) -> list[RunSpec]:
         """Return the training of each network, with each seed, on the same patches of one or more areas.
 
-        Networks and seeds are the profile's where none are given; ``changes`` are to the recipe.
+        Networks and seeds default to the profile's; ``changes`` apply to the recipe.
         """
         profile, specs = self.profile, []
         own: dict[str, Any] = {"batch_size": self.batch_size(data[0].size)}
@@ -132,7 +132,7 @@ class Study:
         return specs
 
     def finished(self, specs: Sequence[RunSpec], whole_area: Collection[str] = ()) -> list[Run]:
-        """Return those runs of ``specs`` that are finished; ids in ``whole_area`` must be scored there too."""
+        """Return the finished runs of ``specs``; ids in ``whole_area`` must also be scored there."""
         stored = (runs.find(spec) for spec in specs)
         whole = (run for run in stored if run and (run.spec.run_id not in whole_area or run.whole_area is not None))
         return self._noted(whole)
@@ -143,7 +143,7 @@ class Study:
         return finished
 
     def doubts(self, run_ids: Collection[str] = ()) -> list[str]:
-        """Return what is to be said of runs: not converged, few test patches, not portable; without ids of all read."""
+        """Return remarks on runs (not converged, few test patches, not portable); without ids, on all runs used."""
         said, seen = [], [run for run_id, run in self.seen.items() if not run_ids or run_id in run_ids]
         if open_ended := sum(not run.converged for run in seen):
             said.append(f"{open_ended} of {len(seen)} trainings not converged")
@@ -157,9 +157,9 @@ class Study:
         return said
 
     def fetch(self, specs: Sequence[RunSpec], on_missing: str = "train", whole_area: Collection[str] = ()) -> list[Run]:
-        """Return the finished runs of ``specs``; ids in ``whole_area`` must be scored on their whole area too.
+        """Return the finished runs of ``specs``; ids in ``whole_area`` must also be scored on their whole area.
 
-        Missing ones are made (``train``), passed over (``skip``; UserError if all are) or a UserError (``error``).
+        Missing ones are trained (``train``), left out (``skip``; UserError if all are) or a UserError (``error``).
         """
         if on_missing not in ("train", "skip", "error"):
             raise UserError(f"on_missing '{on_missing}': unknown; choose train, skip or error")
@@ -177,12 +177,12 @@ class Study:
 
 
 def open_study(profile: Profile, progress: bool = True) -> Study:
-    """Return the study of a profile; raises `UserError` where the data set lacks what the profile names."""
+    """Return the study of a profile; raises `UserError` if the data set lacks what the profile names."""
     return Study(profile, open_dataset(profile.data, progress))
 
 
 def open_dataset(name: str, progress: bool = False) -> DataSet:
-    """Return a data set of the catalogue, made first where it is synthetic; others must be there already."""
+    """Return a data set of the catalogue; synthetic ones are generated if needed, others must exist."""
     if sources.describe(name).synthetic:
         return sources.get(name, progress=progress)
     return sources.load(name)

@@ -1,4 +1,4 @@
-"""What the tables of all experiments share; a column ``run_ids`` names the runs that a row is computed from."""
+"""What the tables of all experiments share; column ``run_ids`` names the runs that a row is computed from."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -19,7 +19,7 @@ BLOCK = ["dataset", "area", "block"]
 
 
 def tested_patches(run: Run) -> pd.DataFrame:
-    """Return the counts of all test patches of a run, with the ``block`` of those that touch (`splits.touching`)."""
+    """Return the counts of all test patches of a run; patches that touch share a ``block`` (`splits.touching`)."""
     counts = runs.test_patches(run)
     counts = counts[counts["input"] == "last"].drop(columns="input")
     parts = []
@@ -31,7 +31,7 @@ def tested_patches(run: Run) -> pd.DataFrame:
 
 
 def tested_on(run: Run, spec: PatchSpec) -> pd.DataFrame:
-    """Return what a run's network finds on the test patches of any PatchSpec, as `tested_patches`."""
+    """Return the counts of a run's network on the test patches of any PatchSpec, as `tested_patches`."""
     counts = runs.counts_on(run, spec)
     return counts.assign(dataset=spec.dataset, block=_blocks(spec, spec.folder)[counts["number"]])
 
@@ -43,7 +43,7 @@ def tested(finished: Sequence[Run]) -> list[dict[str, Any]]:
 
 @cache
 def _blocks(spec: PatchSpec, _: Path) -> np.ndarray:
-    """Return for each patch of a PatchSet, which lies in a folder, the block of test patches it is in; else -1."""
+    """Return for each patch of a PatchSet, stored in a folder, its block of test patches; -1 for other patches."""
     index = runs.patch_set(spec, progress=False).index
     is_test = (index["split"] == "test").to_numpy()
     blocks = np.full(len(index), -1)
@@ -52,7 +52,7 @@ def _blocks(spec: PatchSpec, _: Path) -> np.ndarray:
 
 
 def tested_windows(run: Run) -> pd.DataFrame:
-    """Return the counts of all windows of a run's area as `tested_patches`; they all touch: blocks are squares."""
+    """Return the counts of all windows of a run's area as `tested_patches`; as all touch, blocks are squares."""
     (spec,), windows = run.spec.data, runs.window_counts(run)
     return windows.assign(dataset=spec.dataset, area=spec.area, block=splits.blocks(windows, spec.block * spec.size))
 
@@ -64,10 +64,10 @@ def mean_over_seeds(rows: Sequence[Mapping[str, Any]], keys: list[str]) -> pd.Da
 
 
 def score_table(rows: Sequence[Mapping[str, Any]], keys: list[str]) -> pd.DataFrame:
-    """Tabulate scores, means over the rows that share ``keys``, with what says how sure they are.
+    """Tabulate scores, means over the rows that share ``keys``, with measures of their certainty.
 
-    A row is the keys, a ``run``, its ``counts`` (`tested_patches`), numbers, and perhaps ``also``, more runs of these
-    counts. Columns: scores; numbers; patches, blocks; f1_low, f1_high (over blocks), f1_sd (over seeds); seeds;
+    A row has the keys, a ``run``, its ``counts`` (`tested_patches`), numbers, and optionally ``also``, more runs behind
+    these counts. Columns: scores; numbers; patches, blocks; f1_low, f1_high (over blocks), f1_sd (over seeds); seeds;
     converged (share of the runs, stages included); run_ids.
     """
     if not rows:
@@ -90,24 +90,24 @@ def score_table(rows: Sequence[Mapping[str, Any]], keys: list[str]) -> pd.DataFr
 
 
 def order_of(run: Run) -> str:
-    """Return the areas that a run has learnt, in their order, as one text."""
+    """Return the areas that a run was trained on, in order, as one text."""
     return "+".join(spec.data[-1].area for spec in run.spec.chain)
 
 
 def by_order_and_seed(finished: Sequence[Run], values: Sequence[float] | pd.Series) -> pd.DataFrame:
-    """Return values of runs by order of areas (rows) and seed (columns), without orders that some seed lacks."""
+    """Return values of runs by order of areas (rows) and seed (columns), only for orders that all seeds have."""
     keys = [(order_of(run), run.spec.seed) for run in finished]
     table = pd.DataFrame(keys, columns=["order", "seed"]).assign(value=list(values))
     return table.pivot(index="order", columns="seed", values="value").dropna()
 
 
 def has_published_areas(dataset: str) -> bool:
-    """Say whether a data set's areas are the paper's: LMHLD itself and its twin, not others of the same region."""
+    """Whether a data set's areas are the paper's: those of LMHLD and its twin, not others from the same region."""
     return dataset == "lmhld" or sources.describe(dataset).synthetic
 
 
 def published_areas(dataset: str) -> pd.DataFrame:
-    """Return what the paper says of the areas of a data set (`paper.areas`); no rows where they are not the paper's."""
+    """Return the paper's facts on the areas of a data set (`paper.areas`); no rows if they are not the paper's."""
     areas = paper.areas()
     return areas if has_published_areas(dataset) else areas.iloc[:0]
 
@@ -115,7 +115,7 @@ def published_areas(dataset: str) -> pd.DataFrame:
 def beside_published(rows: Sequence[Mapping[str, Any]], keys: list[str], published: pd.DataFrame) -> pd.DataFrame:
     """Return `score_table` of ``rows`` with ``published_…`` scores and ``difference_…`` (ours minus published).
 
-    ``published`` is of `paper.table`, with ``keys`` and scores; NaN where the runs have other areas than the paper's.
+    ``published`` comes from `paper.table`, with ``keys`` and scores; NaN if the runs' areas are not the paper's.
     """
     ours = score_table(rows, keys)
     if not all(map(has_published_areas, {spec.dataset for row in rows for spec in row["run"].spec.data})):
@@ -131,5 +131,5 @@ def beside_published(rows: Sequence[Mapping[str, Any]], keys: list[str], publish
 
 
 def join_ids(run_ids: Sequence[str]) -> str:
-    """Return ids, each once, as a table's column ``run_ids`` holds them; entries may be joined already."""
+    """Join ids, each once, for the column ``run_ids``; entries may already be joined."""
     return "+".join(dict.fromkeys("+".join(run_ids).split("+")))

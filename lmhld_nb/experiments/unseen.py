@@ -1,4 +1,4 @@
-"""Experiment 5: landslides that no training has seen (paper sections 3.2 (5) and 4.5)."""
+"""Experiment 5: landslide events that no network was trained on (paper sections 3.2 (5) and 4.5)."""
 
 import operator
 from collections.abc import Sequence
@@ -32,8 +32,8 @@ from lmhld_nb.training import engine, scoring, weights
 from lmhld_nb.training.hardware import choose_device
 from lmhld_nb.training.specs import RunSpec
 
-BLOCK = 128  # px, side of the squares that intervals are drawn from: as large as most patches
-INDEX_PIXELS = 4_000_000  # of an event, about, that its best threshold on one index is searched on
+BLOCK = 128  # px, side of the squares resampled for intervals: as large as most patches
+INDEX_PIXELS = 4_000_000  # of an event, about, on which its best index threshold is searched
 _SCORES = [
     "f1_at_half", "average_precision", "prevalence", "landslides", "landslides_detected", "by_chance",
     "detection_rate", "mapped", "mapped_false", "calibration_error",
@@ -53,20 +53,20 @@ class Events(Strict):
 
 
 class Unseen(Strict):
-    """Settings of experiment 5: events that ``model`` maps."""
+    """Settings of experiment 5: the events that ``model`` maps."""
 
     model: ModelName = "unet"
     events: tuple[Events, ...] = ()
 
 
 def specs(study: Study) -> list[RunSpec]:
-    """Return all trainings: those of networks that map events, with their chains."""
+    """Return all trainings: those of the networks that map events, with their chains."""
     groups = [event_networks(study, events) for events in study.settings("unseen").events]
     return part.unique_stages([final for group in groups for final in group])
 
 
 def event_networks(study: Study, events: Events) -> list[RunSpec]:
-    """Return the networks that map events: last stages of LMHLD_part in the first order, on their bands, by seed."""
+    """Return the networks that map events: last stages of LMHLD_part in the first order, on these bands, by seed."""
     rule = study.profile.patches
     rule = rule.model_copy(update={"bands": events.bands or rule.bands})
     chained = replace(study, profile=study.profile.model_copy(update={"patches": rule}))
@@ -74,16 +74,16 @@ def event_networks(study: Study, events: Events) -> list[RunSpec]:
 
 
 def about(dataset: DataSet, area: str) -> str:
-    """Return what a data set's description says of an event, or its name."""
+    """Return what a data set's description says about an event, or its name."""
     return sources.describe(dataset.name).about.get(area, paper.area_name(area))
 
 
 @dataclass(frozen=True)
 class ScoredEvent:
-    """What a run finds in an event: all scenes of an area of a data set, their pixels and landslides together.
+    """A run's result on an event: all scenes of an area of a data set, with pixels and landslides pooled.
 
-    ``threshold`` is of `validation`; ``blocks`` (n, 4) are counts of squares of `BLOCK` px; ``mask`` is the first
-    scene's map (255: no data); ``index_f1`` that of the best threshold on one index, found on this very event.
+    ``threshold`` comes from `validation`; ``blocks`` (n, 4) are counts in squares of `BLOCK` px; ``mask`` is the first
+    scene's map (255: no data); ``index_f1`` is F1 of the best threshold on one index, fitted to this same event.
     """
 
     dataset: DataSet
@@ -99,7 +99,7 @@ class ScoredEvent:
 
     @property
     def name(self) -> str:
-        """What it is called: one that is made up is no more than the stand-in for a real one."""
+        """Its name; a synthetic event is called a stand-in for the real one."""
         name = paper.area_name(self.area)
         return f"stand-in for {name}" if self.dataset.synthetic else name
 
@@ -115,13 +115,13 @@ class ScoredEvent:
 
     @property
     def shares(self) -> str:
-        """How much of it is mapped, and is landslide, in words."""
+        """The shares mapped as landslide and truly landslide, in words."""
         true = f", true {self.scores['prevalence']:.0%}" if self.is_scored else ""
         return f"mapped {self.mapped_share:.0%}{true}"
 
 
 def available_events(study: Study) -> list[tuple[Events, DataSet]]:
-    """Return the events whose data are there, and print which are not; synthetic ones are made."""
+    """Return the events whose data are available, and print the others; synthetic ones are generated."""
     there = []
     for events in study.settings("unseen").events:
         if sources.describe(events.data).synthetic or sources.is_ready(events.data):
@@ -132,9 +132,9 @@ def available_events(study: Study) -> list[tuple[Events, DataSet]]:
 
 
 def validation(run: Run, device: str = "auto") -> Ranked:
-    """Return a run's validation pixels by probability, of all areas learnt, with background, scenes normalised alone.
+    """Return a run's validation pixels by probability: all training areas, with background, scenes normalised singly.
 
-    Events are mapped from their threshold of best F1 on. Computed once (`runs.remembered`).
+    Events are mapped with the threshold of best F1 on them. Computed once (`runs.remembered`).
     """
 
     def compute() -> dict[str, np.ndarray]:
@@ -152,7 +152,7 @@ def validation(run: Run, device: str = "auto") -> Ranked:
 
 
 def score_all(study: Study, on_missing: str = "train") -> list[ScoredEvent]:
-    """Return what every finished network finds in its events that are here; under ``skip`` perhaps nothing."""
+    """Return the results of all finished networks on the available events; may be empty with ``skip``."""
     groups = [(event_networks(study, events), events, dataset) for events, dataset in available_events(study)]
     specs = [spec for networks, _, _ in groups for spec in networks]
     if not specs or (on_missing == "skip" and not study.finished(specs)):
@@ -168,12 +168,12 @@ def score_all(study: Study, on_missing: str = "train") -> list[ScoredEvent]:
 
 
 def one_seed(events: Sequence[ScoredEvent]) -> list[ScoredEvent]:
-    """Return each event once, as the first of its seeds has found it: what figures draw."""
+    """Return each event once, with the result of its first seed, for figures."""
     return list({event.name: event for event in reversed(events)}.values())[::-1]
 
 
 def score_events(study: Study, dataset: DataSet, areas: Sequence[str], run: Run) -> list[ScoredEvent]:
-    """Return what a run finds in areas of a data set, each scene mapped whole by its own statistics; computed once."""
+    """Return a run's results on areas of a data set, each scene mapped whole with its own statistics; computed once."""
     device, scored = study.profile.execution.device, []
     threshold = float(np.clip(validation(run, device).best()[0], 1 / STEPS, 1 - 1 / STEPS))
     for area in areas or dataset.areas:
@@ -215,10 +215,10 @@ def _score(run: Run, scene_list: Sequence[Scene], threshold: float, device: str)
 
 
 def events_table(events: Sequence[ScoredEvent]) -> pd.DataFrame:
-    """Tabulate events, means over the seeds that have mapped each.
+    """Tabulate events, with means over the seeds that mapped each.
 
     By name: bands, resolution_m, scenes, threshold, mapped_share; with labels `score_table` over blocks,
-    `ScoredEvent`'s scores, all_f1 (all called landslide), index_f1; seen_f1 (on areas learnt); run_ids.
+    `ScoredEvent`'s scores, all_f1 (everything mapped), index_f1; seen_f1 (on training areas); run_ids.
     """
     rows = []
     for event in events:
@@ -240,13 +240,13 @@ NO_LABELS = "no event with labels has a landslide."
 
 
 def _share(count: float, total: float) -> tuple[str, float, float]:
-    """Return a share in words with its 95 % interval (Wilson), and the interval."""
+    """Return a proportion in words with its 95 % interval (Wilson), and the interval."""
     low, high = binomtest(round(count), round(total)).proportion_ci(method="wilson")
     return f"{count / total:.0%} (95 % from {low:.0%} to {high:.0%})", low, high
 
 
 def found_shares(table: pd.DataFrame) -> str:
-    """Say how much of the events is mapped and is landslide (`events_table`)."""
+    """Say how much of the events is mapped, and how much is landslide (`events_table`)."""
     rows = 100 * table.dropna(subset="f1")[["mapped_share", "prevalence"]]
     if rows.empty:
         return NO_LABELS

@@ -1,4 +1,4 @@
-"""Candidates: networks that learn from labelled ground, one per fold, side by side. A finished one is kept on disk."""
+"""Candidates: networks trained on labelled ground, one per fold, in parallel. Finished ones are kept on disk."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -17,28 +17,28 @@ from lmhld_nb.training import chains, engine, hardware
 from lmhld_nb.training import weights as networks
 from lmhld_nb.training.specs import LAYER_GROUPS, Recipe, Treatment
 
-BATCH, WIDTH = 8, 8  # patches a step; channels of a U-Net's first level
+BATCH, WIDTH = 8, 8  # patches per step; channels of the U-Net's first level
 RATES = {"event": 0.003, "joint": 0.003, "tuned": 0.001}  # highest learning rates
-PIXELS = 40e6  # that a network sees while it learns, in 200 to 600 steps: about a minute on one core
-LEAST_SHARE = 1 / 16  # of labelled ground in a patch that is trained on, where there are such patches
+PIXELS = 40e6  # seen by a network in training, in 200 to 600 steps: about a minute on one core
+LEAST_SHARE = 1 / 16  # labelled share of a training patch, if any patch reaches it
 
 
 @dataclass(frozen=True)
 class LearnSettings:
-    """How networks learn."""
+    """How networks are trained."""
 
-    steps: int | None = None  # of each network; None for what `PIXELS` allows
-    patch: int | None = None  # px, a multiple of 16; None for the book's rule, 32 to 128
-    freeze: int = 0  # encoder levels of the start network that keep their weights, as in LMHLD_part
+    steps: int | None = None  # per network; None: what `PIXELS` allows
+    patch: int | None = None  # px, a multiple of 16; None: the book's rule, 32 to 128
+    freeze: int = 0  # encoder levels of the start network that stay fixed, as in LMHLD_part
     seed: int = 0
     device: str = "auto"
-    workers: int | None = None  # networks side by side; None for one per core, or one on a GPU
-    before: Path | None = None  # the scene before the event, on its grid: each band's change is a further band
-    dem: Path | None = None  # elevation in metres, on any grid: elevation and slope are further bands
+    workers: int | None = None  # networks in parallel; None: one per core, or one on a GPU
+    before: Path | None = None  # pre-event scene on the same grid: the change of each band is added as a band
+    dem: Path | None = None  # elevation in metres, on any grid: elevation and slope are added as bands
 
     def __post_init__(self) -> None:
         if self.patch is not None and (self.patch < labelled.LEAST_PATCH or self.patch % 16):
-            raise UserError(f"patches of {self.patch} px: must be a multiple of 16, from {labelled.LEAST_PATCH} on")
+            raise UserError(f"patches of {self.patch} px: must be a multiple of 16, at least {labelled.LEAST_PATCH}")
         if (self.steps is not None and self.steps < 1) or not 0 <= self.freeze < chains.LEVELS:
             raise UserError(f"--steps {self.steps}, --freeze {self.freeze}: must be at least 1, and 0 to 4")
 
@@ -64,7 +64,7 @@ class Task:
 
 
 def trained(tasks: list[Task], progress: bool) -> Iterator[tuple[Task, np.ndarray, list[float]]]:
-    """Train what is not trained yet; yield each task, the probabilities (n,) in its fold, and the loss of each step."""
+    """Train networks not trained yet; yield each task, the probabilities (n,) in its fold, and the loss per step."""
     on_gpu = hardware.choose_device(tasks[0].settings.device) != "cpu"
     workers = min(tasks[0].settings.workers or (1 if on_gpu else processes.cores()), len(tasks))
     done = ((task, future.result()) for task, future in processes.side_by_side(_work, tasks, workers))
@@ -75,9 +75,9 @@ def trained(tasks: list[Task], progress: bool) -> Iterator[tuple[Task, np.ndarra
 
 
 def _work(task: Task) -> tuple[np.ndarray, list[float]]:
-    """Train a network, or take it as it was finished before, and let it find landslides in its held-back fold."""
+    """Train a network, or load it if it was finished before, and predict its held-back fold."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the same bits however many networks learn side by side
+    torch.set_num_threads(1)  # the same bits however many networks are trained in parallel
     try:
         device = torch.device(hardware.choose_device(task.settings.device))
         if not task.weights.exists():
@@ -90,7 +90,7 @@ def _work(task: Task) -> tuple[np.ndarray, list[float]]:
 
 
 def _train(task: Task, device: torch.device) -> None:
-    """Train a network for a fixed number of steps, and store it with its losses."""
+    """Train a network for a fixed number of steps and store it with its losses."""
     seeds = (task.settings.seed, task.fold, sorted(RATES).index(task.candidate))
     torch.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
     treatments: dict[str, Treatment] = dict.fromkeys(LAYER_GROUPS, "finetune")
@@ -124,9 +124,9 @@ def _train(task: Task, device: torch.device) -> None:
 
 
 def _batches(task: Task, random: np.random.Generator) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield patches (8, bands, size, size), each turned and flipped by itself, and their labels (8, 1, size, size).
+    """Yield patches (8, bands, size, size), each rotated and flipped at random, and their labels (8, 1, size, size).
 
-    Of a ``joint`` network, every second patch is of another scene.
+    For a ``joint`` network, every second patch is from another scene.
     """
     size, (values, labels) = task.size, task.scenes[0]
     used = [(values, heldback.training_labels(labels, task.folds, task.fold, size))]
@@ -145,7 +145,7 @@ def _batches(task: Task, random: np.random.Generator) -> Iterator[tuple[torch.Te
 
 
 def _places(known: np.ndarray, size: int, step: int, least: float = 0.0) -> np.ndarray:
-    """Return first rows and columns (n, 2) of patches, one every ``step``, with more than a share of ``known``."""
+    """Return first rows and columns (n, 2) of patches, every ``step`` pixels, with enough ``known`` pixels."""
     rows, cols = (prediction.starts(length, size, step) for length in known.shape)
     places = np.array([(row, col) for row in rows for col in cols])
     share = np.array([known[row : row + size, col : col + size].mean() for row, col in places])
@@ -154,7 +154,7 @@ def _places(known: np.ndarray, size: int, step: int, least: float = 0.0) -> np.n
 
 @torch.inference_mode()
 def predict(model: nn.Module, values: np.ndarray, wanted: np.ndarray, size: int, device: torch.device) -> np.ndarray:
-    """Return probabilities (rows, cols) where ``wanted``, of windows that overlap by a quarter, blended as in a map."""
+    """Return probabilities (rows, cols) at ``wanted``, from windows that overlap by a quarter, blended as in maps."""
     ramp = np.outer(prediction.blend_ramp(size), prediction.blend_ramp(size))
     total, weight = np.zeros(wanted.shape, np.float32), np.full(wanted.shape, 1e-9, np.float32)
     for row, col in _places(wanted, size, size * 3 // 4):

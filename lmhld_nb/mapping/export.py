@@ -1,4 +1,4 @@
-"""Exports: a run's network as one file that maps scenes anywhere, and its card for people."""
+"""Exports: a run's network as one portable file, with a model card."""
 
 import json
 from pathlib import Path
@@ -17,12 +17,12 @@ from lmhld_nb.training.weights import write_tensors
 def export(source: str, out: Path, force: bool = False, deepness: bool = False) -> tuple[Path, Path]:
     """Write a network with its card to ``out`` (.safetensors or .onnx), and the card as JSON beside it.
 
-    ``source`` is the id of a finished run, or a .safetensors file (of `lmhld learn`, say). The card holds model, width,
-    bands, patch sizes, resolution, normalisation, data sets and their fingerprints, scores on the test patches, and
-    versions; of an ONNX file also the fields of STAC's Machine Learning Model extension. ``deepness`` writes the ONNX
-    file that QGIS's plugin of that name reads. Returns both files. UserError where there is no such network, another
-    suffix, it cannot be written, or a file is there that is no earlier export (unless ``force``; the store's files are
-    never replaced).
+    ``source`` is the id of a finished run, or a .safetensors file (e.g. from `lmhld learn`). The card holds model,
+    width, bands, patch sizes, resolution, normalisation, data sets and their fingerprints, scores on the test patches,
+    and versions; for an ONNX file also the fields of STAC's Machine Learning Model extension. ``deepness`` writes the
+    ONNX file that the QGIS plugin Deepness reads. Returns both files. UserError if there is no such network, the suffix
+    is wrong, the file cannot be written, or it exists and is not an earlier export (unless ``force``; files of the
+    store are never replaced).
     """
     if out.suffix not in (".safetensors", ".onnx"):
         raise UserError(f"{out}: must end in .safetensors, or .onnx for other programs")
@@ -34,9 +34,9 @@ def export(source: str, out: Path, force: bool = False, deepness: bool = False) 
     for path in (out, card_file):
         is_stored = path.exists() and any(path.samefile(file) for file in folder.glob("*"))
         if is_stored or path.resolve().is_relative_to(runs_dir()):
-            raise UserError(f"{path}: is in the store of runs; choose another file")
+            raise UserError(f"{path}: is in the run store; choose another file")
         if path.exists() and not force and not _is_export(path):
-            reason = "exists and is no export of this book"
+            reason = "exists and is not an export of this book"
             raise UserError(f"{path}: {reason}; choose another file, or replace it with --force")
     weights = Path(source) if is_file else folder / "weights.safetensors"
     tensors, card = networks.read(weights) if is_file else _of_run(folder, weights)
@@ -52,7 +52,7 @@ def export(source: str, out: Path, force: bool = False, deepness: bool = False) 
 
 
 def _of_run(folder: Path, weights: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Return a finished run's tensors and its card with what the run's other files say."""
+    """Return a finished run's tensors, and its card completed from the run's other files."""
     names = ("spec.json", "metrics.json", "environment.json")
     try:
         spec, metrics, environment = (json.loads((folder / name).read_text("utf-8")) for name in names)

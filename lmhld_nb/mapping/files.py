@@ -1,4 +1,4 @@
-"""The rasters and the picture of a map; rasters are checked to be whole."""
+"""The rasters and the picture of a map; rasters are checked to be complete."""
 
 import math
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from lmhld_nb.scenes.scene import Image
 
 BLOCK = 256  # side of a tile
 LONGEST = 1600  # px, of the picture's longer side
-STEPS = 2**18  # of a stored probability, from 0 to 1: what follows is noise that does not compress
+STEPS = 2**18  # of a stored probability, from 0 to 1: finer digits are noise that does not compress
 RED = np.array([1.0, 0.1, 0.1], np.float32)
 
 
@@ -29,13 +29,13 @@ RED = np.array([1.0, 0.1, 0.1], np.float32)
 def raster(
     path: Path, image: Image, dtype: str, nodata: float, name: str = "", run_id: str = "", resampling: str = "nearest"
 ) -> Iterator[rasterio.io.DatasetWriter]:
-    """Yield a raster of one band on an image's grid to write, tile by tile; it ends as a cloud-optimised GeoTIFF.
+    """Yield a one-band raster on an image's grid, to be written tile by tile; it becomes a cloud-optimised GeoTIFF.
 
-    ``name`` describes the band, ``run_id`` goes into the file's tags, ``resampling`` makes the overviews. OSError where
-    a part is missing: GDAL closes a file without a word when the disk is full.
+    ``name`` describes the band, ``run_id`` goes into the file's tags, ``resampling`` is used for the overviews. OSError
+    if a part is missing: GDAL closes a file without an error when the disk is full.
     """
     raw = path.with_name(f"{path.name}.raw")
-    # Level 1 takes half the time of the usual 6 for 2 % more bytes (probabilities of a trained network).
+    # Level 1 takes half the time of the default 6 for 2 % more bytes (probabilities of a trained network).
     compression = {"compress": "deflate", "zlevel": 1, "predictor": 3 if dtype == "float32" else 2}
     with rasterio.open(
         raw, "w", driver="GTiff", height=image.shape[0], width=image.shape[1], count=1, dtype=dtype, nodata=nodata,
@@ -50,9 +50,9 @@ def raster(
 
 
 def finish(raw: Path, path: Path, resampling: str) -> None:
-    """Copy a tiled GeoTIFF to ``path`` with overviews, in the order of a cloud-optimised one; OSError as `raster`."""
+    """Copy a tiled GeoTIFF to ``path`` as a cloud-optimised one with overviews; raises OSError as `raster` does."""
     with rasterio.open(raw, "r+", num_threads="all_cpus") as source:
-        # From 4 on: a program that shows every second pixel reads all without trouble, and level 2 is the costly one.
+        # From 4 on: a viewer that shows every second pixel can read the full raster, and level 2 costs most.
         factors = [2**level for level in range(2, 32) if max(source.shape) / 2**level > BLOCK / 4]
         if factors:
             source.build_overviews(factors, Resampling[resampling])
@@ -65,7 +65,7 @@ def finish(raw: Path, path: Path, resampling: str) -> None:
 
 
 def check_whole(path: Path, overviews: int) -> None:
-    """Raise OSError where a tile of a GeoTIFF, or of its overviews, is missing."""
+    """Raise OSError if a tile of a GeoTIFF or of its overviews is missing."""
     size = path.stat().st_size
     for level in [{}, *({"overview_level": number} for number in range(overviews))]:
         with rasterio.open(path, **level) as source:
@@ -77,7 +77,7 @@ def check_whole(path: Path, overviews: int) -> None:
 
 
 def rounded(probability: np.ndarray) -> np.ndarray:
-    """Return probabilities in `STEPS` steps: the last digits are rounding noise and would be most of the file."""
+    """Round probabilities to `STEPS` steps: the last digits are rounding noise and would make up most of the file."""
     return np.rint(probability * np.float32(STEPS)) / np.float32(STEPS)
 
 
@@ -88,12 +88,12 @@ def draw_overlay(folder: Path, image: Image, bands: tuple[str, ...]) -> None:
         mask = source.read(1, out_shape=known.shape)
     picture[mask == 1] = 0.35 * picture[mask == 1] + 0.65 * RED
     picture[~known | (mask == NO_LABEL)] = 1
-    # Matplotlib takes bytes as they are.
+    # Matplotlib shows bytes unchanged.
     matplotlib.image.imsave(folder / OVERLAY, np.rint(255 * picture).astype(np.uint8))
 
 
 def colours(image: Image, bands: tuple[str, ...], window: Window, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return every ``step``-th pixel of a window for the eye, (rows, cols, 3) from 0 to 1, and where there is data."""
+    """Return every ``step``-th pixel of a window for display, (rows, cols, 3) from 0 to 1, and where there is data."""
     colour: tuple[str, ...] = ("red", "green", "blue")
     bands = tuple(band for band in bands if not is_further(band))
     if not set(colour) <= set(bands):  # near infrared, red, green, say; or shades of grey

@@ -1,7 +1,7 @@
-"""The folder of a map: nothing but an older map is ever replaced, and all files appear or none.
+"""The folder of a map: only an older map is ever replaced, and either all files appear or none.
 
-map.json records the SHA-256 of its map's other files, which proves them to be an older map's. It moves last: a killed
-map has left its records in its temporary folder, so that the next one can tell what it may clear.
+map.json records the SHA-256 of the map's other files, which proves that they belong to an older map. It is moved last:
+a killed process leaves it in its temporary folder, so that the next one can tell what it may delete.
 """
 
 import itertools
@@ -27,13 +27,13 @@ POLYGONS, NOT_IMAGED, OVERLAY, VIEW = "landslides.gpkg", "not_imaged.gpkg", "ove
 STYLES = ("landslides.qml", "probability.qml", "uncertainty.qml", "mask.qml")
 SCORE_TABLES = ("precision_recall", "calibration", "by_size")
 REPORT = "map.json"  # written last: without it a map is not finished
-COARSE = "coarse.tif"  # lies in the temporary folder only
+COARSE = "coarse.tif"  # only in the temporary folder
 _RECORDED = (
     PROBABILITY, UNCERTAINTY, MASK, POLYGONS, NOT_IMAGED, OVERLAY, VIEW, *STYLES,
     *(f"scores_{name}.csv" for name in SCORE_TABLES),
 )  # fmt: skip
 _OLDER = f"{REPORT}.older"
-# How the names of this machine's temporary folders begin; the process's id follows.
+# Prefix of this machine's temporary folders; the process id follows.
 TEMPORARY = f".map-{platform.node()}-"
 _WRITING_ERRORS = (
     OSError, RasterioError, CPLE_BaseError,
@@ -43,11 +43,11 @@ _WRITING_ERRORS = (
 
 @contextmanager
 def all_or_nothing(out: Path, inputs: Iterable[Path] = ()) -> Iterator[Path]:
-    """Yield a temporary folder whose files move to ``out`` if the block succeeds; folders made for it go again if not.
+    """Yield a temporary folder whose files move to ``out`` if the block succeeds; if not, new folders are removed.
 
-    What killed maps have left in ``out`` is removed; files of names that no map writes are left alone. UserError,
-    before the block and after it, where a file in ``out`` would be replaced that is one of ``inputs`` or not an older
-    map's, ``out`` holds other files and no map, or it cannot be written.
+    Leftovers of killed processes in ``out`` are removed; files with names that no map uses are left alone. UserError,
+    before the block and after it, if a file to be replaced in ``out`` is one of ``inputs`` or not part of an older map,
+    if ``out`` holds other files and no map, or if it cannot be written.
     """
     inputs = _with_sources(inputs)
     created = [folder for folder in (out, *out.parents) if not folder.exists()]
@@ -65,7 +65,7 @@ def all_or_nothing(out: Path, inputs: Iterable[Path] = ()) -> Iterator[Path]:
         _discard(temporary)
     except BaseException as error:
         for folder in created:
-            with suppress(OSError):  # somebody else has put something there
+            with suppress(OSError):  # another process has put something there
                 folder.rmdir()
         if isinstance(error, _WRITING_ERRORS):
             is_of_the_system = isinstance(error, OSError) and error.errno
@@ -79,13 +79,13 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def _with_sources(paths: Iterable[Path]) -> set[Path]:
-    """Return files and, of each VRT among them, the files that it refers to."""
+    """Return the files, and for each VRT among them the files that it refers to."""
     listed: set[Path] = set()
     waiting = list(paths)
     while waiting:
         path = waiting.pop()
         if path.suffix.lower() == ".vrt" and path not in listed:
-            with suppress(UserError), open_raster(path) as source:  # one that cannot be opened is refused later
+            with suppress(UserError), open_raster(path) as source:  # a file that cannot be opened is refused later
                 waiting += map(Path, source.files)
         listed.add(path)
     return listed
@@ -93,7 +93,7 @@ def _with_sources(paths: Iterable[Path]) -> set[Path]:
 
 def _check(out: Path, inputs: Iterable[Path]) -> None:
     for path, name in itertools.product(inputs, (*_RECORDED, REPORT)):
-        with suppress(OSError):  # one of the two is not there
+        with suppress(OSError):  # one of the two does not exist
             if os.path.samefile(out / name, path):
                 raise UserError(f"{out / name}: is an input of this map; choose another folder for the results")
     _clear(out)
@@ -102,7 +102,7 @@ def _check(out: Path, inputs: Iterable[Path]) -> None:
     if recorded is None and os.path.lexists(out / REPORT):
         foreign.append(REPORT)
     if foreign:
-        reason = f"is not of an older map ({REPORT} does not record it as it is)"
+        reason = f"is not part of an older map ({REPORT} does not record it as it is)"
         raise UserError(f"{out / foreign[0]}: {reason}; move it away or choose another folder for the results")
     others = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
     if recorded is None and others:
@@ -110,7 +110,7 @@ def _check(out: Path, inputs: Iterable[Path]) -> None:
 
 
 def _read_digests(report: Path) -> dict[str, str] | None:
-    """Return what a map.json records; None where there is none, or it is no map's."""
+    """Return what a map.json records; None if there is none, or it does not belong to a map."""
     with suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
         if report.is_file():
             recorded = json.loads(report.read_text(encoding="utf-8"))["sha256"]
@@ -119,14 +119,14 @@ def _read_digests(report: Path) -> dict[str, str] | None:
 
 
 def _matches(path: Path, recorded: dict[str, str]) -> bool:
-    """Say whether a file is absent or as it was recorded."""
+    """Whether a file is absent or unchanged since it was recorded."""
     if path.is_file():
         return digest_of(path) == recorded.get(path.name)
     return not os.path.lexists(path)
 
 
 def _clear(out: Path) -> None:
-    """Remove what maps of this machine have left that were killed."""
+    """Remove what killed processes of this machine have left."""
     for temporary in out.glob(f"{TEMPORARY}*"):
         process = temporary.name.removeprefix(TEMPORARY).partition("-")[0]
         if not process.isdigit() or is_alive(int(process)):
@@ -138,7 +138,7 @@ def _clear(out: Path) -> None:
 
 
 def _remove(out: Path, recorded: dict[str, str]) -> None:
-    """Remove a map's files that are as they were recorded."""
+    """Remove a map's files that are unchanged since they were recorded."""
     for name in recorded:
         if _matches(out / name, recorded):
             (out / name).unlink(missing_ok=True)
@@ -148,7 +148,7 @@ def _move(temporary: Path, out: Path) -> None:
     older = _read_digests(out / REPORT)
     if older is not None:
         (out / REPORT).replace(temporary / _OLDER)
-        # Scores of an older map would pass for this one's.
+        # Scores of an older map would be mistaken for this one's.
         _remove(out, {name: value for name, value in older.items() if not (temporary / name).exists()})
     for name in (*_RECORDED, REPORT):
         if (temporary / name).exists():
@@ -156,7 +156,7 @@ def _move(temporary: Path, out: Path) -> None:
 
 
 def _discard(temporary: Path) -> None:
-    """Remove a temporary folder and what a map writes there, also beside its files (journals of GDAL and SQLite)."""
+    """Remove a temporary folder and what a map writes there, including journals of GDAL and SQLite."""
     with suppress(OSError):
         for path in temporary.iterdir():
             if path.name.startswith((*_RECORDED, REPORT, COARSE)):

@@ -1,4 +1,4 @@
-"""Further bands of a scene, from files beside it: the change since an image from before the event, and the terrain."""
+"""Additional bands from other files: the change since an image from before the event, and the terrain."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -17,21 +17,21 @@ from lmhld_nb.scenes import rasters
 from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.scenes.scene import Image
 
-TERRAIN = ("elevation", "slope")  # metres and degrees, in cells as `terrain.read` has them
+TERRAIN = ("elevation", "slope")  # metres and degrees, in the cells of `terrain.read`
 
 
 def names(bands: Sequence[str], before: Path | None, dem: Path | None) -> tuple[str, ...]:
-    """Return the bands that the files add to ``bands``: one change for each, elevation and slope."""
+    """Return the bands that the files add to ``bands``: a change for each of them; elevation and slope."""
     return (*(f"{band}{CHANGE}" for band in bands if before), *(TERRAIN if dem else ()))
 
 
 def is_further(band: str) -> bool:
-    """Say whether a band of this name is one of `names`."""
+    """Whether a band of this name is one of `names`."""
     return band in TERRAIN or band.endswith(CHANGE)
 
 
 def _joined(image: Image, further: Sequence[str], before: Image | None, ground: Terrain | None) -> Image:
-    """Return an image with further bands, float32; a pixel that lacks data in one of those read is NaN in all of them.
+    """Return an image with additional bands, float32; a pixel without data in one of the bands is NaN in all of them.
 
     ``before`` is subtracted band by band, in stored units; ``ground`` lies on the image's grid.
     """
@@ -60,26 +60,26 @@ def stacked(
     stack: ExitStack, image: Image, bands: Sequence[str], before: Path | None, dem: Path | None,
     metres: float | None = None,
 ) -> Image:  # fmt: skip
-    """Return an image with those of ``bands`` that it lacks and files can give; they stay open with ``stack``.
+    """Return an image with the missing ones of ``bands`` added from the files, which stay open with ``stack``.
 
-    ``metres`` is the resolution that the image was opened at, None for its own. UserError where a file is missing,
-    is not needed (``before``), or does not fit the image.
+    ``metres`` is the resolution at which the image was opened, None for its own. UserError if a file is missing, is not
+    needed (``before``), or does not match the image.
     """
     path, further = image.scene.image, [band for band in bands if band not in image.scene.bands and is_further(band)]
     wants_change, wants_terrain = any(band.endswith(CHANGE) for band in further), bool(set(TERRAIN) & set(further))
     if wants_change and before is None:
-        raise UserError(f"{path}: the network wants the change since an image from before; give that with --before")
+        raise UserError(f"{path}: the network needs the change since a pre-event image; give that image with --before")
     if wants_terrain and dem is None:
-        raise UserError(f"{path}: the network wants {' and '.join(TERRAIN)}; give elevation in metres with --dem")
+        raise UserError(f"{path}: the network needs {' and '.join(TERRAIN)}; give elevation in metres with --dem")
     if before is not None and not wants_change:
-        raise UserError(f"{before}: the network has not learnt from pairs ({', '.join(bands)}); leave out --before")
+        raise UserError(f"{before}: the network was not trained on pairs ({', '.join(bands)}); leave out --before")
     earlier = _opened(stack, image, before, metres) if before is not None else None
     ground = terrain.read(dem, image) if dem is not None and wants_terrain else None
     return _joined(image, further, earlier, ground) if further else image
 
 
 def _opened(stack: ExitStack, image: Image, before: Path, metres: float | None) -> Image:
-    """Open the image from before; UserError unless bands and pixels (within a twentieth of one) are the same."""
+    """Open the pre-event image; UserError unless its bands are the same, and its pixels to a twentieth of one."""
     scene = image.scene
     with rasters.open_raster(before) as source:
         described = rasters.band_names(source)
@@ -93,5 +93,5 @@ def _opened(stack: ExitStack, image: Image, before: Path, metres: float | None) 
     shift = np.abs(np.subtract(*(array_bounds(*one.shape, one.transform) for one in (earlier, image)))).max()
     if (earlier.shape, earlier.crs) != (image.shape, image.crs) or shift > abs(image.transform.a) / 20:
         mend = "warp it to the scene's grid first (gdalwarp -te … -ts …)"
-        raise UserError(f"{before}: lies on another grid than {scene.image.name}; {mend}")
+        raise UserError(f"{before}: is on another grid than {scene.image.name}; {mend}")
     return earlier

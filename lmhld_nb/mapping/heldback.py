@@ -1,4 +1,4 @@
-"""Held-back blocks: labelled ground that a network has not learnt from, and what it shows there."""
+"""Held-back blocks: labelled ground that a network was not trained on, and how it scores there."""
 
 import math
 from dataclasses import dataclass
@@ -10,23 +10,23 @@ from scipy.special import expit, logit
 from lmhld_nb.evaluation import Confusion, intervals, scores
 from lmhld_nb.mapping.labelled import BACKGROUND, LANDSLIDE, UNLABELLED
 
-FOLDS, BLOCKS = 3, 24  # blocks that labelled ground is divided into; fewer where a block would be less than a patch
+FOLDS, BLOCKS = 3, 24  # blocks of labelled ground; fewer if a block would be smaller than a patch
 BINS = 200  # of probabilities
 
 
 def training_labels(labels: np.ndarray, pixels: np.ndarray, fold: int, size: int) -> np.ndarray:
-    """Return labels with 255 where ``pixels`` are of a fold, and up to an eighth of a patch around them."""
+    """Return labels with 255 where ``pixels`` belong to a fold, and up to an eighth of a patch around them."""
     near = maximum_filter((pixels == fold).astype(np.uint8), 2 * (size // 8) + 1)
     return np.where(near, UNLABELLED, labels).astype(np.uint8)
 
 
 def deal(labels: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Divide labelled ground into square blocks, a patch of ``size`` pixels wide at least, and deal them over folds.
+    """Divide labelled ground into square blocks, at least a patch of ``size`` pixels wide, and assign them to folds.
 
-    Returns the number of each pixel's block (rows, cols), -1 where unlabelled, and the fold of each block (blocks + 1,)
-    with -1 at the end, so that the one indexed by the other is the fold of each pixel. Blocks with most landslide come
-    first, each to the fold that has least so far, then those without; all are held back once. All folds are -1 where
-    fewer than two blocks hold landslides, or a fold's training would lack a class.
+    Returns the number of each pixel's block (rows, cols), -1 if unlabelled, and the fold of each block (blocks + 1,),
+    with -1 at the end, so that ``folds[blocks]`` is the fold of each pixel. Blocks with most landslide come first, each
+    into the fold with least so far, then those without; every block is held back once. All folds are -1 if fewer than
+    two blocks contain landslides, or the training set of a fold would lack a class.
     """
     known = labels != UNLABELLED
     side = max(size, math.isqrt(int(known.sum()) // BLOCKS))
@@ -52,11 +52,11 @@ def deal(labels: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Judged:
-    """A candidate on the held-back blocks."""
+    """A candidate's result on the held-back blocks."""
 
-    counts: np.ndarray  # (blocks, 3) tp, fp and fn, each block at the threshold that is best on the *other* folds
-    threshold: float  # best on all of them, for calibrated probabilities
-    temperature: float  # that logits are divided by to be calibrated
+    counts: np.ndarray  # (blocks, 3) tp, fp and fn, each block at the best threshold of the *other* folds
+    threshold: float  # best over all blocks, for calibrated probabilities
+    temperature: float  # divisor of the logits that calibrates them
 
     @property
     def f1(self) -> float:
@@ -65,30 +65,30 @@ class Judged:
 
     @property
     def interval(self) -> intervals.Interval:
-        """Pooled F1 with its bootstrap interval over blocks that hold something."""
+        """Pooled F1 with its bootstrap interval over non-empty blocks."""
         return intervals.over_patches(self.counts[self.counts.any(axis=1)])
 
     def scores(self) -> dict[str, float]:
-        """Return all metrics of the pooled counts, and the interval's bounds."""
+        """Return all metrics of the pooled counts and the interval's bounds."""
         tp, fp, fn = map(int, self.counts.sum(axis=0))
         return {**scores(Confusion(tp, fp, fn, 0)), "low": self.interval.low, "high": self.interval.high}
 
 
 def judge(probability: np.ndarray, labels: np.ndarray, blocks: np.ndarray, of_block: np.ndarray) -> Judged:
-    """Judge held-back probabilities (rows, cols) of a candidate by blocks as dealt; unlabelled pixels have no part."""
+    """Score a candidate's held-back probabilities (rows, cols) by the blocks of `deal`, without unlabelled pixels."""
     known = labels != UNLABELLED
     level = np.minimum((probability[known] * BINS).astype(np.int64), BINS - 1)
     cell = (2 * blocks[known].astype(np.int64) + (labels[known] == LANDSLIDE)) * BINS + level
     shape = (len(of_block) - 1, 2, BINS)
     histogram = np.bincount(cell, minlength=math.prod(shape)).reshape(shape)
-    above = histogram[..., ::-1].cumsum(axis=-1)[..., ::-1]  # found at the threshold k / BINS
+    above = histogram[..., ::-1].cumsum(axis=-1)[..., ::-1]  # mapped at the threshold k / BINS
     fp, tp = above[:, 0], above[:, 1]
     counts = np.stack([tp, fp, histogram[:, 1].sum(axis=1, keepdims=True) - tp], axis=-1)  # (blocks, BINS, 3)
     nested = np.empty((len(counts), 3), np.int64)
     for fold in range(int(of_block.max()) + 1):
         held = of_block[:-1] == fold
         nested[held] = counts[held, _best_cut(counts[~held])]
-    # The temperature of the least cross-entropy.
+    # The temperature with the lowest cross-entropy.
     logits, tried = logit((np.arange(BINS) + 0.5) / BINS), np.geomspace(0.25, 8, 81)
     counted = histogram.sum(axis=0)
     costs = [(counted * np.logaddexp(0, [logits / one, -logits / one])).sum() for one in tried]
@@ -97,5 +97,5 @@ def judge(probability: np.ndarray, labels: np.ndarray, blocks: np.ndarray, of_bl
 
 
 def _best_cut(counts: np.ndarray) -> int:
-    """Return which threshold of 1 to BINS - 1, in steps of 1 / BINS, has the highest F1 over blocks."""
+    """Return the threshold, 1 to BINS - 1 in steps of 1 / BINS, with the highest F1 over blocks."""
     return 1 + int(np.nanargmax(intervals.f1(counts.swapaxes(0, 1))[1:]))

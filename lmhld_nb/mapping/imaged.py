@@ -1,4 +1,4 @@
-"""What a scene does not show, rims of pure white or black and clouds: mapped as no data, never as a landslide."""
+"""Ground that a scene does not show, under pure white or black rims and clouds: mapped as no data."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +16,8 @@ ROWS = 512
 
 
 def without(image: Image, hidden: np.ndarray, shape: tuple[int, int]) -> Image:
-    """Return an image whose ``hidden`` pixels (rows of packed bits of a grid of ``shape`` on its ground) read NaN."""
-    # The pixel of that grid which holds the centre of each row and column.
+    """Return an image whose ``hidden`` pixels (rows of packed bits on a grid of ``shape`` over it) are read as NaN."""
+    # The pixel of that grid that contains the centre of each row and column.
     rows, cols = (
         np.minimum((np.arange(own) + 0.5) * full / own, full - 1).astype(np.intp)
         for own, full in zip(image.shape, shape, strict=True)
@@ -34,7 +34,7 @@ def without(image: Image, hidden: np.ndarray, shape: tuple[int, int]) -> Image:
 
 
 def hidden(image: Image, cloud_file: Path | None, keep_rims: bool) -> tuple[np.ndarray | None, dict[str, int]]:
-    """Return what is hidden by rims and clouds as packed bits (None: nothing), and the pixels of each."""
+    """Return the pixels hidden by rims and clouds as packed bits (None: none), and the number of each."""
     layers = {"rims": None if keep_rims else rims(image), "clouds": clouds(image, cloud_file) if cloud_file else None}
     found = [layer for layer in layers.values() if layer is not None]
     counts = {name: 0 if layer is None else int(np.bitwise_count(layer).sum()) for name, layer in layers.items()}
@@ -42,10 +42,10 @@ def hidden(image: Image, cloud_file: Path | None, keep_rims: bool) -> tuple[np.n
 
 
 def rims(image: Image) -> np.ndarray | None:
-    """Return what belongs to a rim, (rows, cols / 8) as packed bits; None where the scene has no rim.
+    """Return the pixels of rims as packed bits (rows, cols / 8); None if the scene has no rim.
 
-    A rim is pure white or black in all bands and connected, across no data too, with at least 16 such pixels in a row
-    on the scene's border.
+    A rim is pure white or black in all bands and connected (no data counts as a connection) to at least 16 such pixels
+    in a row on the scene's border.
     """
     height, width = image.shape
     top, bottom, left, right = pure_edges(image)
@@ -74,9 +74,9 @@ def rims(image: Image) -> np.ndarray | None:
 
 
 def clouds(image: Image, path: Path) -> np.ndarray:
-    """Return what a file of polygons, or a mask on the image's grid (all but 0), covers, as packed bits as `rims`.
+    """Return the pixels covered by polygons, or by a mask on the image's grid (all but 0), packed as in `rims`.
 
-    UserError where the file cannot be read or lies elsewhere.
+    UserError if the file cannot be read or does not overlap the scene.
     """
     mask, polygons = (None, path) if is_vector(path) else (path, None)
     codes = tuple({*(codes_in(path) or [1])} - {0}) if mask else ()

@@ -1,4 +1,4 @@
-"""What a map is made from: its settings, the scene's description, and what the network's card says of both."""
+"""The inputs of a map: its settings, the scene's description, and what the network's card says about both."""
 
 import math
 import sys
@@ -16,8 +16,8 @@ from lmhld_nb.scenes.vectors import is_vector
 from lmhld_nb.sources.files import check_codes, codes_in
 
 LEAST_SIDE = 16  # px
-LEAST_PX = 10  # of a polygon, where no area is given: benchmarks/results/cleaning.csv
-MOST_MEMORY = 2e9  # bytes for a band of windows across a scene
+LEAST_PX = 10  # of a polygon, if no area is given: benchmarks/results/cleaning.csv
+MOST_MEMORY = 2e9  # bytes, for a row of windows across a scene
 TRAINED = "trained"
 
 
@@ -25,21 +25,21 @@ TRAINED = "trained"
 class MapSettings:
     """How a scene is mapped."""
 
-    threshold: float | None = None  # least probability of landslide, in (0, 1); None: the card's, 0.5 without one
-    overlap: float = 0.5  # share of a window that its neighbour covers too, 0 to 0.9
+    threshold: float | None = None  # minimum landslide probability, in (0, 1); None: the card's, or 0.5
+    overlap: float = 0.5  # fraction of a window that its neighbour also covers, 0 to 0.9
     min_area_px: int | None = None  # smaller polygons are left out of the GeoPackage (not of the rasters)
-    min_area_m2: float | None = None  # the same; with neither, `LEAST_PX` pixels as predicted
-    fill_holes_m2: float = 0.0  # smaller holes of polygons are filled
-    smooth: bool = True  # outlines within half a pixel of the pixels' edges
-    dem: Path | None = None  # elevation in metres, on any grid: slope and relief of each landslide; bands, if wanted
-    least_slope: float = 0.0  # degrees; flatter ground is no landslide (needs ``dem``)
-    clouds: Path | None = None  # polygons, or a mask on the scene's grid: not imaged
-    keep_rims: bool = False  # rims of pure white or black are imaged
-    searched: Path | None = None  # polygons; each landslide's distance from them
-    resolution: float | str | None = None  # metres predicted at, or ``trained`` (the network's); None for the scene's
+    min_area_m2: float | None = None  # the same; if neither is given, `LEAST_PX` pixels as predicted
+    fill_holes_m2: float = 0.0  # smaller holes in polygons are filled
+    smooth: bool = True  # outlines stay within half a pixel of the pixel edges
+    dem: Path | None = None  # elevation in metres, on any grid, for slope and relief of landslides, and for bands
+    least_slope: float = 0.0  # degrees; flatter ground is not mapped (needs ``dem``)
+    clouds: Path | None = None  # polygons, or a mask on the scene's grid, treated as no data
+    keep_rims: bool = False  # do not treat pure white or black rims as no data
+    searched: Path | None = None  # searched ground (polygons), from which distances are measured
+    resolution: float | str | None = None  # pixel size for prediction in metres, or ``trained``; None: the scene's
     device: str = "auto"  # or ``cpu``, ``cuda``
-    view: bool = False  # write the live map too (`page`)
-    before: Path | None = None  # the scene before the event, on its grid, for networks that have learnt from pairs
+    view: bool = False  # also write the live map (`page`)
+    before: Path | None = None  # pre-event scene on the same grid, for networks trained on pairs
 
     def __post_init__(self) -> None:
         if not (self.threshold is None or 0 < self.threshold < 1) or not 0 <= self.overlap <= 0.9:
@@ -68,13 +68,12 @@ def scene_of_file(
     where: str | None = None,
     others: Sequence[Path] = (),
 ) -> Scene:
-    """Describe an image file for mapping, the first of a mosaic or of files of one band each (``others``).
+    """Describe an image file for mapping: the only one, or the first of a mosaic or of one-band files (``others``).
 
-    ``bands`` are names in file order, ``nodata`` the value that means no data; None for the file's own. ``truth`` is a
-    mask raster on the image's grid or polygons, to score against; ``truth_code`` is what means landslide in a mask
-    (None for 1; 255 means not labelled unless it is this value), ``layer`` and ``where`` choose polygons
-    (`vectors.read`). UserError where a file cannot be read, bands are not all named once, or a mask's values have no
-    meaning.
+    ``bands`` are names in file order, ``nodata`` the no-data value; None for the file's own. ``truth`` is a mask raster
+    on the image's grid or polygons, to score against; ``truth_code`` is the value of landslide in a mask (None for 1;
+    255 means not labelled, unless it is this value); ``layer`` and ``where`` select polygons (`vectors.read`).
+    UserError if a file cannot be read, the bands are not all named exactly once, or a mask holds undefined values.
     """
     with rasters.open_raster(path) as source:
         described, count = rasters.band_names(source), source.count
@@ -109,42 +108,42 @@ def scene_of_file(
 
 
 def check_image(image: Image, bands: tuple[str, ...], window: int = 256) -> None:
-    """Refuse (UserError) an image without the network's bands, a north-up grid or room for a window, or too wide."""
+    """Raise UserError for an image that lacks the network's bands, is not north-up, or is too small or too wide."""
     path, names = image.scene.image, image.scene.bands
     if missing := [band for band in bands if band not in names]:
         held, wanted = ", ".join(name or "?" for name in names), ", ".join(bands)
-        mend = "correct the names with --bands, or take a network of other bands"
-        raise UserError(f"{path}: has no band '{missing[0]}' (it has {held}); the network wants {wanted}: {mend}")
+        mend = "correct the names with --bands, or use a network trained on other bands"
+        raise UserError(f"{path}: has no band '{missing[0]}' (it has {held}); the network needs {wanted}: {mend}")
     rasters.check_north_up(path, image.crs, image.transform)
-    need = 8 * window * image.shape[1] * (len(bands) + 2)  # of float32, and once more while strips are joined
+    need = 8 * window * image.shape[1] * (len(bands) + 2)  # float32, doubled while strips are joined
     if need > MOST_MEMORY:
         width = int(image.shape[1] * MOST_MEMORY / need)
         mend = f"cut it (gdal_translate -srcwin) into parts of at most {width:,} px"
-        raise UserError(f"{path}: {image.shape[1]:,} pixels wide take {need / 1e9:.1f} GB of memory; {mend}")
+        raise UserError(f"{path}: {image.shape[1]:,} pixels wide need {need / 1e9:.1f} GB of memory; {mend}")
     if min(image.shape) < LEAST_SIDE:
-        size = f"{image.shape[0]}×{image.shape[1]} pixels as it is predicted, at least {LEAST_SIDE} are needed a side"
+        size = f"{image.shape[0]}×{image.shape[1]} pixels as predicted, at least {LEAST_SIDE} per side are needed"
         raise UserError(f"{path}: {size}; give a larger scene, or a finer `--resolution`")
 
 
 def window_of(card: dict[str, Any], weights: Path) -> int:
-    """Return the side of the windows: the largest patch size the network was trained at."""
+    """Return the side of the windows: the largest patch size that the network was trained with."""
     if not card.get("areas") or "run_id" not in card:
-        raise UserError(f"{weights}: its card is not whole (no areas, or no run); give a run's weights.safetensors")
+        raise UserError(f"{weights}: its card is incomplete (no areas, or no run); give a run's weights.safetensors")
     return max(area["patch_size"] for area in card["areas"].values())
 
 
 def resolution_of(settings: MapSettings, card: dict[str, Any], weights: Path, image: Image) -> float | None:
-    """Return the metres to predict at; of a network of several areas, the resolution nearest to the scene's own."""
+    """Return the pixel size for prediction in metres: of several training areas, the one nearest to the scene's own."""
     if settings.resolution != TRAINED:
         return None if settings.resolution is None else float(settings.resolution)
     metres = trained_resolution(card, rasters.ground_pixel(image.crs, image.transform, image.shape)[1])
     if metres is None:
-        reason = "does not say the resolution it was trained at"
+        reason = "does not say at which resolution it was trained"
         raise UserError(f"{weights}: {reason}; give it in metres, e.g. --resolution 3")
     return metres
 
 
 def trained_resolution(card: dict[str, Any], own: float) -> float | None:
-    """Return that resolution of the training areas, in metres, which is nearest to a scene's own; None: not known."""
+    """Return the resolution of the training areas (metres) that is nearest to a scene's own; None if unknown."""
     known = [float(area["resolution_m"]) for area in card["areas"].values() if area.get("resolution_m")]
     return min(known, key=lambda metres: abs(math.log(metres / own)), default=None)

@@ -1,4 +1,4 @@
-"""Labelled ground: what somebody has searched for landslides. All else is 255, unlabelled, and never background."""
+"""Labelled ground: ground that was searched for landslides. The rest is unlabelled (255) and never background."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from lmhld_nb.scenes.vectors import is_vector
 from lmhld_nb.sources.files import codes_in
 
 LANDSLIDE, BACKGROUND, UNLABELLED = 1, 0, 255
-LEAST_PATCH, LARGEST_PATCH = 32, 128  # px: more than the largest takes too long to learn on two cores
+LEAST_PATCH, LARGEST_PATCH = 32, 128  # px: larger patches take too long to train on two cores
 
 
 @dataclass(frozen=True)
@@ -27,34 +27,34 @@ class LabelFile:
     """Labels of one scene: polygons in any coordinate system, or a mask of codes 0, 1 and 255 on the scene's grid."""
 
     path: Path
-    searched: Path | None = None  # polygons of the ground that was searched: what lies outside is unlabelled
-    layer: str | None = None  # of a file of polygons that has several
-    column: str | None = None  # whose values tell classes apart; None: all polygons are landslides
-    landslide: tuple[str, ...] = ()  # its values that mean landslide
-    background: tuple[str, ...] = ()  # and searched ground without; polygons of other values are unlabelled ground
-    around: bool = False  # the ground around landslides was searched, although there are polygons of background
+    searched: Path | None = None  # polygons of the ground that was searched; the rest is unlabelled
+    layer: str | None = None  # of a file with several
+    column: str | None = None  # that holds the classes; None: all polygons are landslides
+    landslide: tuple[str, ...] = ()  # column values that mean landslide
+    background: tuple[str, ...] = ()  # and searched ground without one; other values mean unlabelled ground
+    around: bool = False  # the ground around landslides was searched, even if there are background polygons
 
 
 @dataclass(frozen=True)
 class Ground:
-    """A scene's labels, and its values where it is labelled."""
+    """A scene's labels, and its image values on labelled ground."""
 
     image: Image
     bands: tuple[str, ...]
-    labels: np.ndarray  # (rows, cols) uint8 on the scene's grid; no data is unlabelled too
-    part: np.ndarray  # of them, (height, width): all labelled ground with a patch around it
-    values: np.ndarray  # (bands, height, width) there, as stored
-    patch: int  # px, a side: the book's rule for its median landslide
+    labels: np.ndarray  # (rows, cols) uint8 on the scene's grid; no data also counts as unlabelled
+    part: np.ndarray  # the part of it, (height, width), with all labelled ground and a patch around it
+    values: np.ndarray  # of that part, (bands, height, width), as stored
+    patch: int  # side in px, by the book's rule for the median landslide
     landslides: int
-    notes: list[str]  # what a reader of the labels must know, a line each
+    notes: list[str]  # what a user of the labels must know, one line each
 
 
 def read(image: Image, file: LabelFile, bands: Sequence[str], patch: int | None = None) -> Ground:
-    """Read a scene's labelled ground, ``bands`` in this order; ``patch`` None for the book's rule.
+    """Read a scene's labelled ground with ``bands`` in this order; ``patch`` None for the book's rule.
 
-    Of polygons without ``searched`` or ``background``, the ground around each landslide counts as searched, as far as
-    the diameter of a disc of its area and a quarter of a patch at least. UserError where labels cannot be read, lie
-    outside the scene, or hold no landslide or no background.
+    Without ``searched`` or ``background``, the ground around each landslide counts as searched, up to the diameter of a
+    disc of the same area, and at least a quarter of a patch. UserError if labels cannot be read, are outside the scene,
+    or contain no landslide or no background.
     """
     notes: list[str] = []
     searched = None if file.searched is None else _drawn(_in_pixels(image, file.searched, None, notes), image.shape)
@@ -85,11 +85,9 @@ def read(image: Image, file: LabelFile, bands: Sequence[str], patch: int | None 
     scene = image.scene.image.name
     sides = [np.flatnonzero((labels != UNLABELLED).any(axis=1 - axis)) for axis in (0, 1)]
     if not len(sides[0]):
-        raise UserError(
-            f"{file.path}: nothing of {image.scene.image.name} is labelled; check that the two belong together"
-        )
+        raise UserError(f"{file.path}: no labels on {image.scene.image.name}; check that the two belong together")
     if min(labels.shape) < LEAST_PATCH:
-        raise UserError(f"{image.scene.image}: less than {LEAST_PATCH} pixels a side; give a larger scene")
+        raise UserError(f"{image.scene.image}: less than {LEAST_PATCH} pixels per side; give a larger scene")
     narrow = max(LEAST_PATCH, min(int(np.ptp(side)) + 1 for side in sides) // 16 * 16)
     if narrow < patch:
         notes.append(f"labelled ground is narrow: patches of {narrow} px instead of {patch}")
@@ -99,8 +97,8 @@ def read(image: Image, file: LabelFile, bands: Sequence[str], patch: int | None 
     values, part = image.read(Window(row, col, bottom - row, right - col), bands), labels[row:bottom, col:right]
     part[~image.valid(values)] = UNLABELLED
     for code, name, mend in (
-        (LANDSLIDE, "landslide", "check the labels and their place"),
-        (BACKGROUND, "ground without landslide", "outline with --searched what was looked at"),
+        (LANDSLIDE, "landslide", "check the labels and their position"),
+        (BACKGROUND, "ground without landslide", "give outlines of the searched ground with --searched"),
     ):
         if not (part == code).any():
             raise UserError(f"{file.path}: labels hold no {name} where {scene} has data; {mend}")
@@ -119,7 +117,7 @@ def _in_pixels(image: Image, path: Path, layer: str | None, notes: list[str]) ->
 
 
 def _by_class(table: gpd.GeoDataFrame, file: LabelFile) -> tuple[gpd.GeoSeries, gpd.GeoSeries, gpd.GeoSeries]:
-    """Return the polygons of landslides, of background, and of what is neither."""
+    """Return the polygons of landslides, of background, and of neither."""
     if file.column is None:
         return table.geometry, table.geometry[:0], table.geometry[:0]
     if file.column not in table:
@@ -134,7 +132,7 @@ def _by_class(table: gpd.GeoDataFrame, file: LabelFile) -> tuple[gpd.GeoSeries, 
 
 
 def _drawn(shapes: gpd.GeoSeries | gpd.GeoDataFrame, size: tuple[int, int]) -> np.ndarray:
-    """Return which pixels have their centre in one of the shapes, bool (rows, cols)."""
+    """Return which pixels have their centre inside one of the shapes, bool (rows, cols)."""
     outlines = [one for one in shapes.geometry if not one.is_empty]
     drawn = np.zeros(size, np.uint8)
     return (rasterio.features.rasterize(outlines, out=drawn) if outlines else drawn).astype(bool)
@@ -143,12 +141,12 @@ def _drawn(shapes: gpd.GeoSeries | gpd.GeoDataFrame, size: tuple[int, int]) -> n
 def _patch_size(is_landslide: np.ndarray, path: Path) -> int:
     sizes = inventory.landslide_sizes(is_landslide)
     if not len(sizes):
-        raise UserError(f"{path}: no landslide covers the centre of a pixel of labelled ground; check scale and place")
+        raise UserError(f"{path}: no landslide covers a pixel centre of labelled ground; check scale and position")
     return min(LARGEST_PATCH, candidate_sizes(inventory.quartiles(sizes))[1])
 
 
 def searched(ground: Ground) -> gpd.GeoDataFrame:
-    """Return the outlines of what counted as labelled."""
+    """Return the outlines of the ground that counted as labelled."""
     known, image = (ground.labels != UNLABELLED).astype(np.uint8), ground.image
     outlines = [shape(outline) for outline, _ in rasterio.features.shapes(known, known == 1, 8, image.transform)]
     return gpd.GeoDataFrame(geometry=outlines, crs=image.crs)

@@ -1,8 +1,8 @@
-"""Learning: networks for an event of one's own, compared on blocks of labelled ground that they did not learn from.
+"""Learning: networks for your own event, compared on blocks of labelled ground that they were not trained on.
 
-Of each candidate one network per fold learns from the blocks of the other folds; what it finds in its own fold's is the
-candidate's score. Together, their probabilities averaged, they are the result: nothing is trained again on the blocks
-that have judged it, and nothing is stopped early by them.
+For each candidate, one network per fold is trained on the blocks of the other folds and scored on those of its own
+fold. The result is their ensemble, with averaged probabilities: nothing is retrained on the blocks that scored it, and
+none of them is used for early stopping.
 """
 
 import hashlib
@@ -42,24 +42,24 @@ from lmhld_nb.training import hardware
 from lmhld_nb.training import weights as networks
 
 NETWORK, CARD, WORK = "network.safetensors", "card.json", ".learn"
-FILES = ("training.csv", "searched.gpkg", "label_next.gpkg", CARD, NETWORK)  # the network comes last
+FILES = ("training.csv", "searched.gpkg", "label_next.gpkg", CARD, NETWORK)  # the network is written last
 SQUARES = 10  # of label_next.gpkg
 PERCENTILES = (1, 5, 50, 95, 99)
-THRESHOLDING_PIXELS = 2**20  # that a plain threshold is looked for in, at most
+THRESHOLDING_PIXELS = 2**20  # at most, in the search for a plain threshold
 
 Members = list[tuple[nn.Module, dict[str, Any]]]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Candidates trained, and judged on held-back blocks of the first ground."""
+    """Trained candidates, scored on held-back blocks of the first ground."""
 
     grounds: list[Ground]
-    statistics: list[Statistics]  # each scene's own, that its values are normalised with
-    judged: dict[str, Judged]  # empty where nothing could be held back
+    statistics: list[Statistics]  # one per scene, for its normalisation
+    judged: dict[str, Judged]  # empty if nothing could be held back
     tasks: list[Task]
     log: pd.DataFrame  # candidate, fold, step, loss
-    start: Members  # empty without one
+    start: Members  # empty without a start network
 
     def members(self, candidate: str) -> Members:
         """Return the networks of a candidate as `weights.save_members` takes them; start and event weigh half each."""
@@ -82,11 +82,11 @@ def learn(
 ) -> dict[str, Any]:
     """Train networks on a scene's labelled ground, compare them, and keep one for `map_scene`.
 
-    Candidates: ``start`` (the network of that file as it is), ``event`` (from this scene's labels alone), ``tuned``
-    (start, trained on), ``joint`` (event and the scenes of ``also``), ``mean`` (of start and event); `choose` says
-    which is kept. Unlabelled ground has no part in loss, choice of patches, threshold and score. Writes `FILES` into
-    ``out``, and returns the network's card. Networks that were finished before an interruption are kept. UserError
-    where an input cannot be used, or ``out`` holds other files than an earlier result.
+    Candidates: ``start`` (the given network, unchanged), ``event`` (trained on this scene's labels alone), ``tuned``
+    (start, fine-tuned), ``joint`` (trained also on the scenes of ``also``), ``mean`` (of start and event); `choose`
+    selects one. Unlabelled ground plays no part in the loss, the choice of patches, the threshold or the score. Writes
+    `FILES` into ``out`` and returns the network's card. Networks finished before an interruption are kept. UserError if
+    an input cannot be used, or ``out`` holds files that are not an earlier result.
     """
     began = time.perf_counter()
     pairs = [(scene, labels), *also]
@@ -95,7 +95,7 @@ def learn(
     beside = (start, settings.before, settings.dem)
     for path in (*beside, *(path for _, file in pairs for path in (file.path, file.searched))):
         if path is not None and path.resolve().parent == out.resolve():
-            raise UserError(f"{path}: lies in the folder of the results; choose another folder for these")
+            raise UserError(f"{path}: is in the folder for the results; choose another folder for them")
     with ExitStack() as stack:
         compared = compare(stack, pairs, out / WORK, start, settings, progress)
         best, notes = choose(compared.judged)
@@ -103,7 +103,7 @@ def learn(
         squares = _label_next(compared, members)
         card = _card(compared, best, notes, members, settings) | {"start": start.name if start else None}
         card["seconds"] = round(time.perf_counter() - began, 1)
-        (out / NETWORK).unlink(missing_ok=True)  # of an earlier result
+        (out / NETWORK).unlink(missing_ok=True)  # from an earlier result
         with atomic_path(out / FILES[0]) as path:
             compared.log.to_csv(path, index=False, float_format="%.6g")
         for name, table in zip(FILES[1:3], (labelled.searched(compared.grounds[0]), squares), strict=True):
@@ -111,7 +111,7 @@ def learn(
                 try:
                     table.to_file(path, layer=name.removesuffix(".gpkg"), driver="GPKG", promote_to_multi=True)
                 except (pyogrio.errors.DataSourceError, pyogrio.errors.FeatureError) as error:
-                    raise OSError(str(error)) from error  # a full disk, say
+                    raise OSError(str(error)) from error  # e.g. a full disk
         write_json(out / CARD, card)
         networks.save_members(out / NETWORK, members, card)
         shutil.rmtree(out / WORK)
@@ -122,9 +122,9 @@ def compare(
     stack: ExitStack, pairs: Sequence[tuple[Scene, LabelFile]], work: Path, start: Path | None,
     settings: LearnSettings, progress: bool,
 ) -> Comparison:  # fmt: skip
-    """Train and judge all candidates, in the folder ``work``; images stay open with ``stack``; raises as `learn`."""
+    """Train and score all candidates in the folder ``work``; images stay open with ``stack``; raises as `learn`."""
     if settings.freeze and start is None:
-        raise UserError("--freeze: is of a start network; give one with --from")
+        raise UserError("--freeze: needs a start network; give one with --from")
     model, start_card = networks.load(start) if start else (None, {})
     grounds: list[Ground] = []
     for scene, file in pairs:
@@ -133,12 +133,12 @@ def compare(
         own += further.names(own, settings.before, settings.dem)
         bands = tuple(start_card.get("bands", grounds[0].bands if grounds else own))
         if settings.dem and not set(further.TERRAIN) <= set(bands):
-            raise UserError(f"{start}: has not learnt from elevation ({', '.join(bands)}); leave out --dem, or --from")
+            raise UserError(f"{start}: was not trained on elevation ({', '.join(bands)}); leave out --dem, or --from")
         image = further.stacked(stack, image, bands, settings.before, settings.dem)
         inputs.check_image(image, bands)
         if not grounds and any(area.get("grid") == _grid(image) for area in start_card.get("areas", {}).values()):
-            problem = f"has learnt from {scene.image.name}, so nothing could be held back from it"
-            raise UserError(f"{start}: {problem}; leave --from out, or give the network that it started from")
+            problem = f"was trained on {scene.image.name}, so nothing could be held back from it"
+            raise UserError(f"{start}: {problem}; leave out --from, or give the network that it started from")
         grounds.append(labelled.read(image, file, bands, grounds[0].patch if grounds else settings.patch))
     size = min(ground.patch for ground in grounds)
     statistics = [prediction.scene_statistics(ground.image, bands) for ground in grounds]
@@ -152,7 +152,7 @@ def compare(
     if model is not None:
         device = torch.device(hardware.choose_device(settings.device))
         if isinstance(model, networks.Ensemble):
-            model.temperature = 1.0  # it is fitted anew
+            model.temperature = 1.0  # it is fitted again
         found["start"] = candidates.predict(model.to(device), arrays[0][0], folds >= 0, size, device)
         grounds[0].notes.extend(f"{start}: {line}" for line in unlike(grounds[0].image, start_card, statistics[0]))
     steps = settings.steps or int(np.clip(candidates.PIXELS / candidates.BATCH / size**2, 200, 600))
@@ -180,11 +180,11 @@ def compare(
 
 
 def choose(judged: dict[str, Judged]) -> tuple[str, list[str]]:
-    """Return which candidate is kept, and why, in lines: of those judged, the one of highest held-back F1.
+    """Return the candidate that is kept, the one with the highest held-back F1, and lines that say why.
 
-    But one is preferred to the mean (``event`` without a start network) only where the 95 % interval of the paired
-    difference over blocks that hold something lies above 0: the best of several looks better than it is, and the mean
-    was the best on four real scenes (benchmarks/results/learn.csv).
+    It is preferred to the mean (``event`` without a start network) only if the 95 % interval of the paired difference
+    over non-empty blocks is above 0: the best of several looks better than it is, and the mean was the best on four
+    real scenes (benchmarks/results/learn.csv).
     """
     if not judged:
         reason = "landslides lie in fewer than two blocks of labelled ground, so nothing could be held back"
@@ -203,14 +203,14 @@ def choose(judged: dict[str, Judged]) -> tuple[str, list[str]]:
 
 
 def _grid(image: Image) -> list[float]:
-    """Return what tells a scene from others: its size and place."""
+    """Return what identifies a scene: its size and position."""
     return [*image.shape, *image.transform[:6]]
 
 
 def _card(
     compared: Comparison, best: str, notes: list[str], members: Members, settings: LearnSettings
 ) -> dict[str, Any]:
-    """Return what is said of the network: what it is, what it saw, and how all candidates did on held-back ground."""
+    """Return the model card: what the network is, its training data, and all candidates' scores on held-back ground."""
     ground, judged, task = compared.grounds[0], compared.judged, compared.tasks[0]
     used = asdict(settings) | {"steps": task.steps}
     pixels = np.concatenate([one.values[:, one.part != UNLABELLED] for one in compared.grounds], axis=1)
@@ -253,13 +253,13 @@ def _card(
         "blocks": len(judged[best].counts) if judged else 0,
         "labelled_share": total / ground.labels.size,
         "notes": [note for one in compared.grounds for note in one.notes],
-        "settings": {name: getattr(value, "name", value) for name, value in used.items()},  # of a file its name
+        "settings": {name: getattr(value, "name", value) for name, value in used.items()},  # files by their name
         "versions": {"lmhld_nb": lmhld_nb.__version__, "torch": torch.__version__},
     }  # fmt: skip
 
 
 def _label_next(compared: Comparison, members: Members) -> gpd.GeoDataFrame:
-    """Return squares of a patch's size, at least half of them unlabelled, in which the network is least certain."""
+    """Return squares of a patch's size, each at least half unlabelled, in which the network is least certain."""
     ground, task = compared.grounds[0], compared.tasks[0]
     image, size, device = ground.image, task.size, torch.device(hardware.choose_device(task.settings.device))
     down, across = (length // size for length in ground.labels.shape)

@@ -1,4 +1,4 @@
-"""Mapping: a trained network over a whole scene → rasters, polygons, styles, a picture and a record, all or none."""
+"""Mapping: a trained network applied to a whole scene → rasters, polygons, styles, a picture and a record, or none."""
 
 import math
 import shutil
@@ -37,7 +37,7 @@ from lmhld_nb.scenes.scene import Image, Labels, Scene, read_polygon_table
 from lmhld_nb.training import engine, hardware
 from lmhld_nb.training import weights as networks
 
-STYLES = Path(__file__).parent / "styles"  # written by QGIS (tools/qgis_styles.py); viridis: seen by any colour vision
+STYLES = Path(__file__).parent / "styles"  # written by QGIS (tools/qgis_styles.py); viridis suits colour blindness
 Rows = Iterable[tuple[Window, np.ndarray]]
 _RASTERS = (
     (map_folder.PROBABILITY, "float32", NO_PROBABILITY, "average", "probability of landslide"),
@@ -54,13 +54,13 @@ def map_scene(
     others: Sequence[Path] = (),
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Map the landslides of a scene of any size, from a weights.safetensors file or one of `lmhld export`.
+    """Map the landslides of a scene of any size with a weights.safetensors file or a file from `lmhld export`.
 
-    Overlapping windows of the patch size the network was trained at are predicted and blended, band of rows after band
-    of rows, so memory for images depends on the scene's width only. Every raster lies on the scene's own grid.
-    ``others`` are further files of the image (`mosaics.open_files`), ``out`` is a new folder, an empty one or an older
-    map's. Returns the content of map.json: counts, area totals, settings, model, versions; with labels also scores.
-    UserError where the scene cannot be mapped, or ``out`` not written (`folder.all_or_nothing`).
+    Overlapping windows of the network's training patch size are predicted and blended one strip of rows at a time, so
+    memory for images depends on the scene's width only. All rasters are on the scene's own grid. ``others`` are
+    additional files of the image (`mosaics.open_files`); ``out`` is a new folder, an empty one or that of an older map.
+    Returns the content of map.json: counts, area totals, settings, model, versions; with labels also scores. UserError
+    if the scene cannot be mapped, or ``out`` cannot be written (`folder.all_or_nothing`).
     """
     began = time.perf_counter()
     beside = weights.with_name("searched.gpkg")  # what `lmhld learn` writes
@@ -74,17 +74,17 @@ def map_scene(
         size, bands = inputs.window_of(card, weights), tuple(card["bands"])
         threshold = float(card.get("threshold", 0.5)) if settings.threshold is None else settings.threshold
         model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        tested = "fp32" if card.get("precision", "fp32") == "fp32" else "auto"  # bf16 only where it is native
+        tested = "fp32" if card.get("precision", "fp32") == "fp32" else "auto"  # bf16 only if it is native
         network = Network(model, device, hardware.precision(tested, device))
         image = stack.enter_context(scenes.open_image(scene, others))
         metres = inputs.resolution_of(settings, card, weights, image)
         view = image if metres is None else stack.enter_context(scenes.open_image(scene, others, metres))
-        is_own, plain = view.transform == image.transform, image  # its own resolution
+        is_own, plain = view.transform == image.transform, image  # at its own resolution
         image = further.stacked(stack, plain, bands, settings.before, settings.dem)
         view = image if is_own else further.stacked(stack, view, bands, settings.before, settings.dem, metres)
         inputs.check_image(view, bands, size)
         ground = terrain.read(settings.dem, image) if settings.dem else None
-        searched, forgiven = None, () if settings.searched else (UserError,)  # the network learnt elsewhere
+        searched, forgiven = None, () if settings.searched else (UserError,)  # the network may come from elsewhere
         if searched_file:
             with suppress(*forgiven):
                 searched = read_polygon_table(searched_file, image).geometry
@@ -142,7 +142,7 @@ def map_scene(
 
 
 def _followed(rows: Rows, bar: Any) -> Rows:
-    """Yield rows again; a progress bar follows."""
+    """Pass rows on and update a progress bar."""
     for window, probability in rows:
         yield window, probability
         bar.update(window.height)
@@ -174,7 +174,7 @@ def _write_rasters(
             probability = files.rounded(exact)
             mask = (probability >= threshold).astype(np.uint8)
             if ground is not None and least_slope:
-                mask &= ~(ground.at(window)[1] < least_slope)  # what is unknown stays
+                mask &= ~(ground.at(window)[1] < least_slope)  # unknown slopes stay
             landslide_px += int(np.count_nonzero(mask))
             unknown = probability < 0
             mask[unknown] = objects.NO_LABEL
@@ -189,7 +189,7 @@ def _write_rasters(
 def _write_polygons(
     folder: Path, image: Image, cleaning: Cleaning, ground: Terrain | None, searched: gpd.GeoSeries | None
 ) -> tuple[gpd.GeoDataFrame, dict[str, int]]:
-    """Write landslides, and what is not imaged, as polygons with their styles; return the landslides and counts."""
+    """Write landslides and ground not imaged as polygons with their styles; return the landslides and counts."""
     landslides = outlines.measure(_written(folder, image.shape))
     polygons, unseen, found = outlines.outline(folder / map_folder.MASK, landslides, cleaning)
     if ground is not None:
@@ -200,7 +200,7 @@ def _write_polygons(
         polygons["searched_m"] = polygons.to_crs(metric).distance(searched.to_crs(metric).union_all())
     for path, table in ((folder / map_folder.POLYGONS, polygons), (folder / map_folder.NOT_IMAGED, unseen)):
         if path.name == map_folder.POLYGONS or len(table):
-            # One type of geometry, whether or not a landslide's parts meet at corners only; QGIS 3.22 reads 1.2.
+            # One geometry type, even if parts of a landslide meet only at corners; QGIS 3.22 reads version 1.2.
             table.to_file(path, layer=path.stem, driver="GPKG", promote_to_multi=True, VERSION="1.2")
             _add_style(path)
     for name in map_folder.STYLES:  # of the rasters, and of the polygons for other formats than GeoPackage
@@ -209,17 +209,17 @@ def _write_polygons(
 
 
 def _add_style(path: Path) -> None:
-    """Write the style of a GeoPackage's layer, which has the file's name, into it: QGIS applies it by itself."""
+    """Write the style of a GeoPackage's layer (named like the file) into it: QGIS applies it automatically."""
     style = (STYLES / f"{path.stem}.qml").read_text(encoding="utf-8")
     layer = {"f_table_catalog": "", "f_table_schema": "", "f_table_name": path.stem, "f_geometry_column": "geom"}
     names = {"styleName": path.stem, "styleQML": style, "styleSLD": "", "useAsDefault": True, "description": ""}
-    # As QGIS itself makes it when it saves a style in a GeoPackage.
+    # As QGIS creates it when it saves a style in a GeoPackage.
     table = pd.DataFrame([layer | names | {"owner": "", "ui": "", "update_time": pd.Timestamp.now("UTC")}])
     pyogrio.write_dataframe(table, path, layer="layer_styles", driver="GPKG", FID="id")
 
 
 def _resampled(coarse: Path, image: Image) -> Rows:
-    """Yield the probabilities of another resolution on the scene's grid; where it has no data, there are none."""
+    """Yield probabilities predicted at another resolution on the scene's grid, none where the scene has no data."""
     with rasterio.open(coarse) as source:
         is_finer = abs(source.transform.a) < abs(image.transform.a)
         height, width = image.shape
@@ -235,7 +235,7 @@ def _resampled(coarse: Path, image: Image) -> Rows:
 
 
 def _score(folder: Path, labels: Labels, shape: tuple[int, int], pixel_m2: float) -> dict[str, Any]:
-    """Score the rasters as written, and write the tables."""
+    """Score the written rasters, and write the tables."""
     strips = partial(_written, folder, shape)
     scores, tables = objects.score(lambda: ((p, mask, labels.read(window)) for window, mask, p in strips()), pixel_m2)
     for name, table in tables.items():

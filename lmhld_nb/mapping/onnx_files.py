@@ -1,11 +1,11 @@
-"""ONNX: a network as one file for other programs, QGIS among them, and for `lmhld map`.
+"""ONNX: a network as one file for other programs, such as QGIS, and for `lmhld map`.
 
-The graph takes values as a scene stores them, (batch, bands, height, width) float32, height and width multiples of 16,
-and gives probabilities (batch, 1, height, width). It normalises by itself, with its initialisers ``mean`` and ``std``,
-which a program may replace (onnxruntime: feed them). NaN, in the file of a network that was trained on scenes
-normalised each by itself, stands for the statistics of each image that the graph is given.
+The graph takes values as stored in the scene, (batch, bands, height, width) float32, height and width multiples of 16,
+and returns probabilities (batch, 1, height, width). Normalisation is part of it, with the initialisers ``mean`` and
+``std``, which a program may replace (onnxruntime: feed them). If the network was trained on scenes normalised one by
+one, they are NaN, which stands for the statistics of each input image.
 
-QGIS's plugin Deepness wants another graph: square tiles of one size, values divided by 255, and two classes, of which
+The QGIS plugin Deepness needs another graph: square tiles of one size, values divided by 255, and two classes, of which
 it takes the larger one.
 """
 
@@ -31,7 +31,7 @@ TILE, OVERLAP, SMALL = 512, 25, 5  # of Deepness: px; percent; side of its media
 
 
 class _Graph(nn.Module):
-    """A network with its normalisation in front and a sigmoid behind; with a ``threshold``, as Deepness wants it."""
+    """A network preceded by its normalisation and followed by a sigmoid; with a ``threshold``, as Deepness needs it."""
 
     def __init__(self, model: nn.Module, threshold: float | None) -> None:
         super().__init__()
@@ -53,10 +53,10 @@ class _Graph(nn.Module):
 
 
 def write(path: Path, model: nn.Module, card: dict[str, Any], deepness: bool = False) -> None:
-    """Write a network in evaluation mode with its card, or what ``deepness`` reads, atomically.
+    """Write a network in evaluation mode with its card atomically; with ``deepness``, the file for that plugin.
 
-    Statistics in the graph are those of the card's one area where it was normalised by area;
-    otherwise each image's own. UserError where onnx is not installed or the file cannot be written.
+    The graph holds the statistics of the card's only area if normalisation was by area; otherwise it uses each image's
+    own. UserError if onnx is not installed or the file cannot be written.
     """
     onnx = _needed("onnx")
     bands, areas = len(card["bands"]), list(card["areas"].values())
@@ -64,12 +64,12 @@ def write(path: Path, model: nn.Module, card: dict[str, Any], deepness: bool = F
     statistics = [areas[0][name] if is_fixed else [math.nan] * bands for name in ("mean", "std")]
     for module in model.modules():
         if isinstance(module, UpsampledConv):
-            module.literal = True  # the other way is for images of one size
+            module.literal = True  # the alternative is for images of one size
     names, axes = ["image", "mean", "std"], {0: "batch", 2: "height", 3: "width"}
     example = (torch.rand(2, bands, 32, 48), torch.zeros(bands), torch.ones(bands))
     graph = _Graph(model, float(card.get("threshold", 0.5)) if deepness else None).eval()
     with atomic_path(path) as temporary, warnings.catch_warnings():
-        # The exporter that traces is called legacy; the other one takes ten times as long, and a package more.
+        # The tracing exporter is called legacy; the other takes ten times as long and needs another package.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             graph, example, temporary, input_names=names, output_names=["probability"], dynamo=False,
@@ -90,14 +90,14 @@ def write(path: Path, model: nn.Module, card: dict[str, Any], deepness: bool = F
 
 
 def metadata(card: dict[str, Any]) -> dict[str, Any]:
-    """Return what Deepness reads from a file, by its names: resolution in cm, overlap in percent."""
+    """Return the metadata that Deepness reads, under its names: resolution in cm, overlap in percent."""
     metres = [area["resolution_m"] for area in card["areas"].values() if area.get("resolution_m")]
     return {
         "model_type": "Segmentor",
         "class_names": CLASSES,
         **({"resolution": 100 * float(np.median(metres))} if metres else {}),
-        "tile_size": TILE,  # what its code reads
-        "tiles_size": TILE,  # what its documentation says
+        "tile_size": TILE,  # read by its code
+        "tiles_size": TILE,  # according to its documentation
         "tiles_overlap": OVERLAP,
         "seg_thresh": 0.5,
         "seg_small_segment": SMALL,
@@ -127,13 +127,13 @@ def mlm(card: dict[str, Any], model: nn.Module, deepness: bool) -> dict[str, Any
 
 
 class OnnxNetwork(nn.Module):
-    """A network that onnxruntime computes on the CPU: normalised images (N, bands, H, W) → logits (N, 1, H, W)."""
+    """A network run by onnxruntime on the CPU: normalised images (N, bands, H, W) → logits (N, 1, H, W)."""
 
     def __init__(self, session: Any, bands: int, width: int) -> None:
         super().__init__()
         self.session = session
         self.normalised = {"mean": np.zeros(bands, np.float32), "std": np.ones(bands, np.float32)}
-        # What `suitable_batch` reads the width of a network from.
+        # From this, `suitable_batch` reads the width of a network.
         self.first = nn.Parameter(torch.zeros(width, 1, 1, 1), requires_grad=False)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -143,26 +143,26 @@ class OnnxNetwork(nn.Module):
 
 
 def load(path: Path) -> tuple[OnnxNetwork, dict[str, Any]]:
-    """Return a network of `write` and its card; UserError where the file is none, or onnxruntime is not installed."""
+    """Return a network written by `write` and its card; UserError for another file, or without onnxruntime."""
     runtime = _needed("onnxruntime")
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = 1  # windows are predicted side by side
+    options.intra_op_num_threads = 1  # windows are predicted in parallel
     check_kind(path)
     try:
-        content = path.read_bytes()  # from memory, a graph cannot refer to other files
+        content = path.read_bytes()  # loaded from memory, a graph cannot refer to other files
         session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         card = weights.card_of(session.get_modelmeta().custom_metadata_map["card"])
         width = int(card.get("width") or card["members"][0]["width"])
         return OnnxNetwork(session, len(card["bands"]), width), card
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; write it with `lmhld export`") from None
-    except Exception as error:  # onnxruntime has its own
+    except Exception as error:  # onnxruntime has its own classes
         detail = " ".join(str(error).split())[:120]
-        raise UserError(f"{path}: no network of this book ({detail}); give a file of `lmhld export`") from error
+        raise UserError(f"{path}: not a network of this book ({detail}); give a file from `lmhld export`") from error
 
 
 def _needed(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise UserError(f"{name} is not installed; pip install 'lmhld-nb[onnx]' brings it") from None
+        raise UserError(f"{name} is not installed; install it with pip install 'lmhld-nb[onnx]'") from None

@@ -20,7 +20,7 @@ from lmhld_nb.scenes.rasters import Window, ground_pixel
 _AGGREGATED = {
     "first": "min", "area_px": "sum", "mean_probability": "sum", "max_probability": "max", "uncertainty": "sum",
 }  # fmt: skip
-# With 0.354, how far a line through the middles of pixels' sides is from their corners, half a pixel.
+# Half a pixel, together with 0.354: the distance of a line through the midpoints of pixel sides from their corners.
 _CORNERS = 0.145
 
 
@@ -60,34 +60,34 @@ def uncertainty(probability: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Cleaning:
-    """What polygons are cleaned of; nothing by default."""
+    """How polygons are cleaned; by default, not at all."""
 
     min_area_px: float = 1
     min_area_m2: float = 0.0
-    fill_holes_px: float = 0.0  # smaller holes are filled, and what lies in them belongs to the landslide around
-    smooth: bool = False  # outlines within half a pixel of the pixels' edges, with fewer corners
+    fill_holes_px: float = 0.0  # smaller holes are filled, and their content joins the landslide around them
+    smooth: bool = False  # outlines within half a pixel of the pixel edges, with fewer corners
 
 
 def outline(
     mask: Path, landslides: pd.DataFrame, cleaning: Cleaning = Cleaning()
 ) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame, dict[str, int]]:
-    """Outline a mask raster's ``landslides`` (of `measure`) as polygons, top to bottom, and clean them.
+    """Outline the ``landslides`` (from `measure`) of a mask raster as polygons, top to bottom, and clean them.
 
     Columns: id, area_px (of the mask), mean_probability, max_probability, uncertainty (mean); area_m2 of the polygon,
     in an equal-area system, lon and lat of its centroid, length_m and width_m of the smallest rectangle around it,
-    compactness (4πA/P²: 1 for a disc, 0 for a line). Returns also the polygons of what is not imaged (255), and how
-    many landslides were ``found``, how many of them are ``small`` and left out, and how many ``holes`` were filled.
+    compactness (4πA/P²: 1 for a disc, 0 for a line). Also returns the polygons of ground not imaged (255), and how
+    many landslides were ``found``, how many of them were ``small`` and left out, and how many ``holes`` were filled.
     """
     with rasterio.open(mask) as source:
         crs, transform, width = source.crs, source.transform, source.width
         is_true = ground_pixel(crs, transform, source.shape) == (abs(transform.a), abs(transform.e))  # in metres
-        band = rasterio.band(source, 1)  # where the mask is 0 there is nothing to outline
+        band = rasterio.band(source, 1)  # where the mask is 0, there is nothing to outline
         outlined = [(to_geometry(shape), value) for shape, value in rasterio.features.shapes(band, band, 8, transform)]
     shapes = np.array([shape for shape, value in outlined if value == 1], object)
     unseen = gpd.GeoDataFrame(geometry=[shapely.make_valid(shape) for shape, value in outlined if value != 1], crs=crs)
-    # The first corner, row by row, is that of a landslide's first pixel: they come in this order.
+    # The first corner, row by row, belongs to a landslide's first pixel, so the polygons come in this order.
     corners, owner = shapely.get_coordinates(shapes, return_index=True)
-    cols, rows = np.rint(~transform * corners.T).astype(np.int64)  # outlines follow the pixels' edges
+    cols, rows = np.rint(~transform * corners.T).astype(np.int64)  # outlines follow the pixel edges
     firsts = pd.Series(rows * (width + 1) + cols).groupby(owner).min()
     table = gpd.GeoDataFrame(landslides.drop(columns="first"), geometry=shapes[np.argsort(firsts)], crs=crs)
     counts = {"found": len(table)}
@@ -102,11 +102,11 @@ def outline(
         shapes[number] = shapely.Polygon(shape.exterior, kept) if len(kept) < len(shape.interiors) else shape
     if cleaning.smooth:
         shapes = np.array([_smoothed(shape, pixel) for shape in shapes], object)
-    # Where parts meet at a corner, an outline touches itself: as several polygons it is valid.
+    # Where parts meet at a corner, an outline touches itself; as several polygons it is valid.
     unfit = ~shapely.is_valid(shapes)
     shapes[unfit] = shapely.make_valid(shapes[unfit], method="structure")
     table = table.set_geometry(gpd.GeoSeries(shapes, crs=crs))
-    if counts["holes"]:  # what lay in one is now within another polygon
+    if counts["holes"]:  # polygons inside holes are now within another polygon
         inner, outer = table.sindex.query(table.geometry, predicate="within")
         table = table.drop(inner[inner != outer]).reset_index(drop=True)
     inside = len(shapes) - len(table)
@@ -114,13 +114,13 @@ def outline(
     if crs is None:
         table[["area_m2", "lon", "lat", "length_m", "width_m"]] = np.nan
     else:
-        # Degrees have no area, feet another unit, Mercator's grows to the poles: measure in an equal-area system.
+        # Degrees give no area, feet another unit, Mercator areas grow towards the poles: use an equal-area system.
         table["area_m2"] = table.to_crs(6933).area
         centres = gpd.GeoSeries(shapely.centroid(table.geometry.to_numpy()), crs=crs).to_crs(4326)
         table["lon"], table["lat"] = centres.x, centres.y
         if len(table) and not is_true:
             ground = table.to_crs(table.estimate_utm_crs())
-        # The two sides of the smallest rectangle around each polygon.
+        # Both sides of the smallest rectangle around each polygon.
         corners = shapely.get_coordinates(shapely.oriented_envelope(ground.geometry.to_numpy())).reshape(-1, 5, 2)
         sides = np.hypot(*np.diff(corners[:, :3], axis=1).T)
         table["length_m"], table["width_m"] = sides.max(axis=0), sides.min(axis=0)
@@ -133,7 +133,7 @@ def outline(
 
 
 def _smoothed(shape: shapely.Polygon, pixel: float) -> shapely.Polygon:
-    """Return a polygon through the middles of its pixels' sides: stairs are slopes."""
+    """Return a polygon through the midpoints of its pixel sides, which turns stairs into slopes."""
 
     def middles(ring: shapely.LinearRing) -> np.ndarray:
         corners = shapely.get_coordinates(shapely.segmentize(ring, pixel * 1.001))

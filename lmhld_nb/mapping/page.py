@@ -1,4 +1,4 @@
-"""The live map: a page of one file with a scene, its landslides and what networks find, for any browser, offline.
+"""The live map: a single-file page with a scene, its landslides and networks' predictions, for any browser, offline.
 
 The page is ``page/page.html`` with its style, its script and Leaflet, and one JSON object: what `describe` returns.
 """
@@ -34,9 +34,9 @@ from lmhld_nb.scenes.scene import Image, Labels, Scene
 from lmhld_nb.training import hardware, weights
 
 FOLDER = Path(__file__).with_name("page")
-LONGEST = 1024  # px of the scene's longer side that a page shows at most
-LARGEST = 1_300_000  # bytes of a page's data; with Leaflet the page has 0.2 MB more
-LEVELS = np.arange(1, 100) / 100  # thresholds to choose from, beside the one that a page begins with
+LONGEST = 1024  # px, the longer side of the scene as shown, at most
+LARGEST = 1_300_000  # bytes of a page's data; Leaflet adds 0.2 MB
+LEVELS = np.arange(1, 100) / 100  # thresholds to choose from, besides the initial one
 
 Read = Callable[[Window], np.ndarray]
 
@@ -53,11 +53,11 @@ def describe(
     largest: int = LARGEST,
     window: Window | None = None,
 ) -> dict[str, Any]:
-    """Return what a page shows of a scene: texts, numbers, pictures as data URIs; of a large scene one pixel in n.
+    """Return what a page shows of a scene: texts, numbers, pictures as data URIs; one pixel in n of a large scene.
 
-    ``networks`` are one or two readers of probability (negative: none) by title, ``truth`` is a reader of labels.
-    The page begins with ``threshold`` and without landslides below ``least_px`` of the scene's pixels; ``largest`` is
-    what its pictures may take, in bytes. ``window`` is the part that it shows (default: the whole scene).
+    ``networks`` are one or two readers of probability (negative: none) by title; ``truth`` is a reader of labels. The
+    page starts with ``threshold`` and without landslides smaller than ``least_px`` scene pixels; ``largest`` limits its
+    pictures, in bytes. ``window`` is the part shown (default: the whole scene).
     """
     window = window or Window(0, 0, *image.shape)
     shape, levels = (window.height, window.width), np.union1d(LEVELS, threshold)
@@ -69,7 +69,7 @@ def describe(
         addresses.append("" if known is None else _uri(known, lossless=True))
         for read in networks.values():
             probability = scenes.read_decimated(read, window, step)
-            # How many levels it reaches, compared as a map compares: with thresholds of the same type.
+            # The number of levels reached, compared as in a map: with thresholds of the same type.
             reached = np.searchsorted(levels.astype(probability.dtype), probability, "right").astype(np.uint8)
             addresses.append(_uri(np.where(probability < 0, np.uint8(NO_LABEL), reached), lossless=True))
         return addresses
@@ -79,7 +79,7 @@ def describe(
         step = max(step + 1, math.floor(step * math.sqrt(size / largest)))
     across, down = rasters.ground_pixel(image.crs, image.transform, image.shape)
     pixel_m2 = across * down if image.crs else image.pixel_m**2
-    thinned = f"Shown and counted is one pixel in {step} along rows and columns: other scores than of all pixels."
+    thinned = f"One pixel in {step} along rows and columns is shown and counted: scores differ from those of all."
     return {
         **{"title": image.scene.image.name, "about": about, "notes": [*notes, *[thinned] * (step > 1)]},
         **dict(zip(("height", "width"), (math.ceil(side / step) for side in shape), strict=True)),
@@ -98,7 +98,7 @@ def _uri(pixels: np.ndarray, **options: Any) -> str:
 
 
 def page(described: Mapping[str, Any]) -> str:
-    """Return the page of what `describe` returns, as HTML that needs no other file; no text in it is taken for code."""
+    """Return a page of the result of `describe`, as HTML that needs no other file; no text in it can act as code."""
     text = json.dumps(described).replace("<", "\\u003c")  # `</script>` in a name would end the data
     parts = re.split(r"\{([\w/.]+)\}", (FOLDER / "page.html").read_text(encoding="utf-8"))
     for number in range(1, len(parts), 2):  # each a file, or the data
@@ -107,11 +107,11 @@ def page(described: Mapping[str, Any]) -> str:
 
 
 def write(folder: Path, image: Image, report: Mapping[str, Any], labels: Labels | None, cleaning: Cleaning) -> None:
-    """Write view.html from a map's rasters and report; it begins with the threshold and least area of the map."""
+    """Write view.html from a map's rasters and report; it starts with the map's threshold and least area."""
     name, threshold, slope = _title(report["model"]), report["threshold"], report["least_slope"]
     least_px = max(cleaning.min_area_px, cleaning.min_area_m2 / math.prod(report["pixel_m"] or [1]))
-    about = f"Mapped by {name}, run {report['run_id']}, from a threshold of {threshold:.3g} on."
-    flat = f"Ground flatter than {slope:g}°, which the map leaves out, is not left out here."
+    about = f"Mapped by {name}, run {report['run_id']}, with a threshold of {threshold:.3g}."
+    flat = f"Ground flatter than {slope:g}° is left out of the map, but not here."
     with rasterio.open(folder / PROBABILITY) as source:
         networks = {name: lambda window: source.read(1, window=window.as_rasterio)}
         truth, notes = labels.read if labels else None, [flat] if slope else []
@@ -124,7 +124,7 @@ def _title(model: str) -> str:
 
 
 def of_runs(scene: Scene, runs: Sequence[Run], **more: Any) -> dict[str, Any]:
-    """Return `describe` of a scene as one or two finished runs map it, with its labels if it has any."""
+    """Return `describe` for a scene mapped by one or two finished runs, with its labels if it has any."""
     with ExitStack() as stack:
         image = stack.enter_context(scenes.open_image(scene))
         has_labels = scene.mask or scene.polygons or scene.unlabelled_is_background
@@ -139,7 +139,7 @@ def of_runs(scene: Scene, runs: Sequence[Run], **more: Any) -> dict[str, Any]:
 
 
 def _predicted(run: Run, image: Image) -> np.ndarray:
-    """Return a run's probabilities (rows, cols) of a whole scene, as `map_scene` writes them."""
+    """Return a run's probabilities (rows, cols) for a whole scene, as `map_scene` writes them."""
     model, card = weights.load(run.weights_file)
     device = torch.device(hardware.choose_device("auto"))
     network = Network(model.to(device), device, run.recipe.precision)
@@ -148,15 +148,15 @@ def _predicted(run: Run, image: Image) -> np.ndarray:
 
 
 def frame(text: str, height: int = 720) -> HTML:
-    """Return a page in a frame, ``height`` pixels high, for a notebook to show."""
+    """Return a page in a frame, ``height`` pixels high, for display in a notebook."""
     style = f"width: 100%; height: {height}px; border: 0"
     return HTML(f'<div><iframe title="Live map" style="{style}" srcdoc="{html.escape(text)}"></iframe></div>')
 
 
 def view(scene: Scene, runs: Run | Sequence[Run]) -> HTML:
-    """Show a scene in JupyterLab as a finished run maps it, or two of them side by side: the live map.
+    """Show the live map of a scene in JupyterLab, as predicted by one finished run or by two side by side.
 
-    The scene is mapped now. UserError where it cannot be read, or a run's weights are not here.
+    The scene is mapped on each call. UserError if it cannot be read, or a run's weights are missing.
     """
     runs = [runs] if isinstance(runs, Run) else list(runs)
     if not 1 <= len(runs) <= 2:

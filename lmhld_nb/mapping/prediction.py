@@ -1,6 +1,6 @@
-"""Prediction: a network over an image of any size, in overlapping windows blended smoothly, row after row.
+"""Prediction: a network applied to an image of any size, in overlapping windows, blended smoothly row by row.
 
-A thread reads and normalises ahead, others run the network, and whoever iterates over the rows blends and writes.
+One thread reads and normalises ahead, others run the network, and the consumer of the rows blends and writes.
 """
 
 import itertools
@@ -24,20 +24,20 @@ from lmhld_nb.training import engine
 from lmhld_nb.training.specs import Recipe
 
 NO_PROBABILITY = -1.0
-LARGEST = 1e9  # a larger number in a float image stands for something else
+LARGEST = 1e9  # a larger number in a float image is not a measurement
 CHUNK_ROWS = 512  # read at once: as tall as the usual GeoTIFF tile
 CHUNK_BYTES = 400e6
-CPU_PIXELS, GPU_PIXELS = 2**20, 2**25  # of a batch, times the channels of a network's first level
-SQUARE = 512  # px, of the samples that a large scene's statistics are taken from
+CPU_PIXELS, GPU_PIXELS = 2**20, 2**25  # per batch, times the channels of a network's first level
+SQUARE = 512  # px, of the samples from which a large scene's statistics are computed
 
 Statistics = tuple[np.ndarray, np.ndarray]
 Rows = Generator[tuple[Window, np.ndarray], None, None]
-_Parts = list[tuple[list[int], Future[np.ndarray]]]  # first columns of windows, and their probabilities to come
+_Parts = list[tuple[list[int], Future[np.ndarray]]]  # first columns of windows, and their future probabilities
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network in evaluation mode, on ``device``, that computes in ``precision`` (``fp32`` or ``bf16``)."""
+    """A network in evaluation mode on ``device``, computing in ``precision`` (``fp32`` or ``bf16``)."""
 
     model: nn.Module
     device: torch.device
@@ -45,10 +45,10 @@ class Network:
 
 
 def scene_statistics(image: Image, bands: tuple[str, ...], squares: int = 64) -> Statistics:
-    """Return mean and standard deviation (bands,) of an image's valid pixels; UserError where there are none.
+    """Return mean and standard deviation (bands,) of an image's valid pixels; UserError if there are none.
 
-    Up to 2048 pixels a side, all pixels count; beyond, every 4th in both directions of up to ``squares`` evenly spread
-    squares of 512.
+    Up to 2048 pixels per side, all pixels count; beyond that, every 4th in both directions in up to ``squares`` evenly
+    spaced squares of 512 pixels.
     """
     height, width = image.shape
     is_large = max(height, width) > 2048
@@ -75,7 +75,7 @@ def scene_statistics(image: Image, bands: tuple[str, ...], squares: int = 64) ->
 
 
 def read_checked(image: Image, window: Window, bands: tuple[str, ...]) -> np.ndarray:
-    """Read a window (bands, height, width); numbers that no sensor gives (beyond ±1e9) raise UserError."""
+    """Read a window (bands, height, width); UserError for values that no sensor records (beyond ±1e9)."""
     values = image.read(window, bands)
     if values.dtype.kind == "f":
         huge = values[(np.abs(values) > LARGEST) & image.valid(values)]
@@ -90,7 +90,7 @@ def whole(
     image: Image, bands: tuple[str, ...], network: Network, size: int,
     statistics: Statistics | None = None, overlap: float = 0.5,
 ) -> np.ndarray:  # fmt: skip
-    """Return the probabilities (rows, cols) of a whole image (`predicted_rows`); ``statistics`` None for its own."""
+    """Return the probabilities (rows, cols) of a whole image (`predicted_rows`); ``statistics`` None: its own."""
     statistics = statistics or scene_statistics(image, bands)
     with closing(predicted_rows(image, bands, statistics, network, size, overlap)) as rows:
         return np.concatenate([values for _, values in rows])
@@ -105,24 +105,24 @@ def predicted_rows(
     overlap: float = 0.5,
     batch_size: int | None = None,
 ) -> Rows:
-    """Yield band of rows after band of rows: window and probabilities (rows, cols) float32, −1 for no data.
+    """Yield one strip of rows after another: window and probabilities (rows, cols) float32, −1 for no data.
 
-    Memory depends on the image's width only. Windows without data are not predicted; pixels without, and those beyond
-    the edge, are given to the network as the mean. Close the generator (`contextlib.closing`) where it is not read to
-    its end: it has threads of its own. ``bands`` are in the network's order, ``statistics`` what values are normalised
-    with, ``size`` is the side of windows in px (a multiple of 16), ``overlap`` the share of a window that its neighbour
-    covers too (0 to 0.9), ``batch_size`` None what suits the device. UserError where the image cannot be read, the
-    network gives NaN, or the device's memory is full.
+    Memory depends on the image's width only. Windows without data are not predicted; pixels without data, or beyond the
+    edge, are set to the mean. Close the generator (`contextlib.closing`) if it is not read to the end: it runs threads.
+    ``bands`` are in the network's order, ``statistics`` are those for normalisation, ``size`` is the side of windows in
+    px (a multiple of 16), ``overlap`` the fraction of a window that its neighbour also covers (0 to 0.9),
+    ``batch_size`` None what suits the device. UserError if the image cannot be read, the network returns NaN, or the
+    device runs out of memory.
     """
     step, (height, width) = max(16, int(size * (1 - overlap))), image.shape
     rows, cols = starts(height, size, step), starts(width, size, step)
     batch_size = batch_size or suitable_batch(network, size)
     total = np.zeros((size, max(width, size)), np.float32)
-    # Every window that meets a pixel with data is predicted, so the sum of their weights is known beforehand.
+    # Every window that contains a pixel with data is predicted, so the sum of the weights is known beforehand.
     down, across = _summed(rows, size, height), _summed(cols, size, width)
 
     def blend(row: int, good: np.ndarray, parts: _Parts) -> tuple[Window, np.ndarray]:
-        """Add up a band's weighted probabilities and return the rows that no later band meets."""
+        """Add up a strip's weighted probabilities and return the rows that no later strip touches."""
         for firsts, future in parts:
             for col, patch in zip(firsts, future.result(), strict=True):
                 total[:, col : col + size] += patch
@@ -146,7 +146,7 @@ def predicted_rows(
             meeting = cols if valid.all() else [col for col in cols if valid[:, col : col + size].any()]
             parts = [meeting[first : first + batch_size] for first in range(0, len(meeting), batch_size)]
             waiting.append((row, good, [(part, pool.submit(_weighted, network, strip, part, size)) for part in parts]))
-            # The first is waited for when others keep the workers busy; the number limits what is in memory.
+            # Wait for the first while others keep the workers busy; the number limits what is in memory.
             while len(waiting) > 2 * workers or sum(len(later[2]) for later in [*waiting][1:]) >= 2 * workers:
                 yield blend(*waiting.popleft())
         while waiting:
@@ -166,7 +166,7 @@ def starts(length: int, size: int, step: int) -> list[int]:
 
 
 def suitable_batch(network: Network, size: int) -> int:
-    """Return how many windows of ``size`` pixels suit the device at once; `_forward` halves what is too much."""
+    """Return how many windows of ``size`` pixels the device should take at once; `_forward` halves larger ones."""
     width = next(int(value.shape[0]) for value in network.model.parameters() if value.dim() == 4)
     pixels = GPU_PIXELS if network.device.type == "cuda" else CPU_PIXELS
     return max(1, pixels // width // size**2)
@@ -175,10 +175,10 @@ def suitable_batch(network: Network, size: int) -> int:
 def _bands(
     image: Image, bands: tuple[str, ...], statistics: Statistics, rows: list[int], size: int
 ) -> Generator[tuple[int, np.ndarray, np.ndarray, np.ndarray], None, None]:
-    """Yield each band of windows, from chunks that are read once.
+    """Yield each strip of windows, from chunks that are read once.
 
-    These are its first row, the pixels (height, cols, bands), where there is data (height, cols), and that again of the
-    rows that no later band meets.
+    Each is its first row, the pixels (height, cols, bands), where there is data (height, cols), and the same for the
+    rows that no later strip touches.
     """
     chunk_rows = int(min(CHUNK_ROWS, max(16, CHUNK_BYTES // (4 * image.shape[1] * len(bands)))))
     chunks = scenes.strips(image.shape, chunk_rows)
@@ -195,10 +195,10 @@ def _bands(
 
 
 def scaled(values: np.ndarray, valid: np.ndarray, statistics: Statistics) -> np.ndarray:
-    """Return normalised values (bands, rows, cols) float32, no data as the mean: a network notices it least."""
+    """Return normalised values (bands, rows, cols) float32, with no data set to the mean, which disturbs least."""
     mean, std = (value[:, None, None] for value in statistics)
     scaled = values.astype(np.float32)
-    scaled[:, ~valid] = 0  # what means no data may be too large to compute with
+    scaled[:, ~valid] = 0  # the no-data value may be too large to compute with
     scaled -= mean
     scaled /= std
     scaled[:, ~valid] = 0
@@ -207,12 +207,12 @@ def scaled(values: np.ndarray, valid: np.ndarray, statistics: Statistics) -> np.
 
 @contextmanager
 def _workers(device: torch.device) -> Iterator[int]:
-    """Yield how many batches are computed at once, and set the threads that share one."""
+    """Yield how many batches are computed at once, and set the number of threads per batch."""
     if device.type == "cuda":
-        yield 2  # one is computed while the other travels
+        yield 2  # one is computed while the other is transferred
         return
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # windows are small: threads that share a batch wait for each other
+    torch.set_num_threads(1)  # windows are small: threads sharing a batch would wait for each other
     try:
         yield threads
     finally:
@@ -220,7 +220,7 @@ def _workers(device: torch.device) -> Iterator[int]:
 
 
 def _weighted(network: Network, strip: np.ndarray, cols: list[int], size: int) -> np.ndarray:
-    """Return the probabilities (N, size, size) of a band's windows that begin at ``cols``, times their weights."""
+    """Return the weighted probabilities (N, size, size) of a strip's windows that begin at ``cols``."""
     windows = np.zeros((len(cols), size, size, strip.shape[2]), np.float32)  # channels last, as the network computes
     for window, col in zip(windows, cols, strict=True):
         part = strip[:, col : col + size]
@@ -236,13 +236,13 @@ def _weighted(network: Network, strip: np.ndarray, cols: list[int], size: int) -
 
 
 def _forward(model: nn.Module, images: Tensor) -> Tensor:
-    """Return probabilities (N, H, W) float32; what does not fit the memory at once is computed in halves."""
+    """Return probabilities (N, H, W) float32; a batch that does not fit into memory is computed in halves."""
     try:
         return torch.sigmoid(model(images)[:, 0].float())
     except (torch.OutOfMemoryError, RuntimeError) as error:
         if not engine.out_of_memory(error):
             raise
-    # Only here has the failed attempt let go of its memory.
+    # The failed attempt has released its memory only here.
     if len(images) == 1:
         raise UserError(f"out of memory with one window of {images.shape[-1]} px; free memory or use `--device cpu`")
     half = len(images) // 2

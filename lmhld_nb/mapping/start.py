@@ -1,4 +1,4 @@
-"""A network to begin with: two U-Nets that vote, each of an area of Landslide4Sense (tools/start_network.py)."""
+"""A start network: two U-Nets that vote, each trained on one area of Landslide4Sense (tools/start_network.py)."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ FILE = Path(__file__).with_name("start") / "landslide4sense.safetensors"
 
 
 def get() -> tuple[Path, list[str]]:
-    """Write it with its card into ``data/weights/``; return its file and what it is worth, a line each."""
+    """Write it with its card into ``data/weights/``; return its file and lines about its scores."""
     folder = data_dir() / "weights"
     folder.mkdir(parents=True, exist_ok=True)
     path, _ = export.export(str(FILE), folder / FILE.name)

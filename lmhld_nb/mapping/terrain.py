@@ -1,4 +1,4 @@
-"""Terrain below a map: slope and relief of its landslides, from an elevation raster of any grid."""
+"""Terrain below a map: slope and relief of its landslides, from an elevation raster on any grid."""
 
 import math
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from lmhld_nb.scenes import rasters
 from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.scenes.scene import Image
 
-CELL = 10.0  # m: below that, trees and boulders make the slope
-MOST_CELLS = 4000  # a side
+CELL = 10.0  # m: in smaller cells, trees and boulders dominate the slope
+MOST_CELLS = 4000  # per side
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ class Terrain:
     transform: Affine
 
     def at(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        """Return elevation and slope (rows, cols) of the image's pixels, each that of its cell."""
+        """Return elevation and slope (rows, cols) of the image's pixels, taken from their cells."""
         rows, cols = np.arange(window.height) + window.row, np.arange(window.width) + window.col
         cells = np.ix_(rows // self.step, cols // self.step)
         return self.elevation[cells], self.slope[cells]
 
     def below(self, geometry: BaseGeometry) -> tuple[float, float]:
-        """Return mean slope (degrees) and relief (m, highest less lowest) of the cells that a geometry touches."""
+        """Return mean slope (degrees) and relief (m, highest minus lowest) of the cells that a geometry touches."""
         left, bottom, right, top = geometry.bounds
         (col, row), (last_col, last_row) = ~self.transform * (left, top), ~self.transform * (right, bottom)
         row, col = max(0, math.floor(row)), max(0, math.floor(col))
@@ -50,9 +50,9 @@ class Terrain:
 
 
 def read(dem: Path, image: Image) -> Terrain:
-    """Read elevation in metres on cells of at least 10 m (or its own pixels, if they are larger) below an image.
+    """Read elevation in metres in cells of at least 10 m (or its own pixels, if larger) below an image.
 
-    UserError where the file cannot be read, has no coordinate system or does not cover the scene, or the image has no
+    UserError if the file cannot be read, has no coordinate system or does not cover the scene, or if the image has no
     coordinate system.
     """
     with rasters.open_raster(dem) as source:
@@ -71,6 +71,6 @@ def read(dem: Path, image: Image) -> Terrain:
         ) as warped:  # fmt: skip
             elevation = rasters.read_raster(warped, dem, Window(0, 0, height, width), [1], masked=True)[0]
     if np.isnan(elevation).all():
-        raise UserError(f"{dem}: holds no elevation in {image.scene.image.name}; check that the two belong together")
+        raise UserError(f"{dem}: has no elevation within {image.scene.image.name}; check that the two belong together")
     fall, rise = np.gradient(elevation, down * step, across * step)
     return Terrain(elevation, np.degrees(np.arctan(np.hypot(fall, rise))), step, transform)

@@ -1,4 +1,4 @@
-"""How unlike its training a scene is: what a network cannot be expected to know, said before it is asked."""
+"""How a scene differs from the training data: warnings given before the network is applied."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,20 +15,20 @@ from lmhld_nb.scenes import rasters, read_decimated
 from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.scenes.scene import Image
 
-MOST_RESOLUTION = 2.0  # times that pixels may be larger or smaller than in training
-MOST_SCALE = 4.0  # times that a band's mean may be, where the values are of one kind
-MOST_RATIO = 1.5  # times that two bands' ratio may differ
-MOST_OUTSIDE = 0.10  # share of pixels outside the training's 1 to 99 %, where 0.02 are expected
+MOST_RESOLUTION = 2.0  # factor by which pixels may be larger or smaller than in training
+MOST_SCALE = 4.0  # factor by which a band's mean may differ, for values of the same kind
+MOST_RATIO = 1.5  # factor by which the ratio of two bands may differ
+MOST_OUTSIDE = 0.10  # share of pixels outside the training's 1st to 99th percentile; 0.02 is expected
 SIDE = 1000  # px, at most, of the sample
 _COLOURS = {ColorInterp.red: "red", ColorInterp.green: "green", ColorInterp.blue: "blue"}
 
 
 def unlike(image: Image, card: dict[str, Any], statistics: Statistics) -> list[str]:
-    """Return, a line each, in what a scene as it is predicted differs from what a card says the network was trained on.
+    """Return one line for each way in which a scene, as predicted, differs from the card's training data.
 
-    Compared are the size of a pixel, the order of bands with the file's own colours, values and ratios of bands, and
-    the share of pixels outside the training's percentiles, both normalised. What a card does not say is not compared.
-    ``statistics`` are what the scene is normalised with.
+    Compared are the pixel size, the band order with the file's own colour tags, values and ratios of bands, and the
+    share of pixels outside the training percentiles, both normalised. What the card lacks is not compared.
+    ``statistics`` are those that the scene is normalised with.
     """
     bands, areas = tuple(card["bands"]), list(card["areas"].values())
     step = max(1, max(image.shape) // SIDE)
@@ -68,7 +68,7 @@ def _colours(image: Image) -> list[str]:
 
 
 def _values(own: np.ndarray, means: list[np.ndarray], bands: tuple[str, ...]) -> Iterator[str]:
-    """Compare bands and the ratios of neighbouring bands with the training area that is nearest."""
+    """Compare bands and the ratios of neighbouring bands with the most similar training area."""
 
     def worst(logs: list[np.ndarray]) -> tuple[int, float]:
         nearest = min(logs, key=lambda log: float(np.abs(log).max()))

@@ -1,4 +1,4 @@
-"""Runs: the content-addressed store, and what makes the missing ones."""
+"""Runs: the content-addressed store, and the runner that trains missing ones."""
 
 from lmhld_nb.runs.runner import make_run, make_runs, missing_runs
 from lmhld_nb.runs.store import (

@@ -1,8 +1,8 @@
-"""Records: finished runs without their weights, with what figures show of their predictions; one file an edition.
+"""Records: finished runs without weights, with the predictions that figures show; one file per edition.
 
 ``records.tar.xz`` holds RUN_ID/FILE for each run, and records.json: the version, the profile, and a digest of the files
-of each run. Files of the same name lie side by side, so that what they have in common is packed once. They are read
-here, and written by ``tools/write_records.py``.
+of each run. Files of the same name are adjacent, which compresses well. They are read here and written by
+``tools/write_records.py``.
 """
 
 import hashlib
@@ -41,25 +41,25 @@ Files = dict[str, bytes]
 
 @dataclass(frozen=True)
 class Records:
-    """The records of a profile's edition: of each run, by its id, its files by name."""
+    """The records of a profile's edition: the files of each run by name, by run id."""
 
     profile: str
     runs: dict[str, Files]
 
     def metrics(self, run_id: str) -> dict[str, Any]:
-        """Return the content of a run's metrics.json; raises `UserError` where the run is not recorded."""
+        """Return the content of a run's metrics.json; raises `UserError` if the run is not recorded."""
         if run_id not in self.runs:
             raise UserError(f"run '{run_id}': not in the records of '{self.profile}', which hold {len(self.runs)} runs")
         return dict(json.loads(self.runs[run_id]["metrics.json"]))
 
 
 def path(profile: str) -> Path:
-    """Return where the records of a profile's published edition lie, or would lie."""
+    """Return the path of the records of a profile's published edition, whether or not they exist."""
     return ROOT / "figures" / profile / "records.tar.xz"
 
 
 def digest(files: Mapping[str, bytes]) -> str:
-    """Return what stands for the files of a run in records.json."""
+    """Return the digest of a run's files in records.json."""
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
 
@@ -67,7 +67,7 @@ def digest(files: Mapping[str, bytes]) -> str:
 def read(path: Path, profile: str) -> Records:
     """Read records and check all of them.
 
-    UserError where they are absent, damaged, foreign, of another version, too large, or do not fit their digests.
+    UserError if they are missing, damaged, foreign, of another version, too large, or do not match their digests.
     """
     way_out = f"get the file again, or delete it and make the runs with `lmhld run {profile}`"
     try:
@@ -87,7 +87,7 @@ def read(path: Path, profile: str) -> Records:
         _check_size(path, sum(entry.file_size for arrays in shown for entry in arrays.infolist()))
         for run_id in sorted({*manifest["runs"], *runs}):
             if manifest["runs"].get(run_id) != digest(runs.get(run_id, {})):
-                raise UserError(f"{path}: {run_id}: its files do not fit their digest; {way_out}")
+                raise UserError(f"{path}: {run_id}: its files do not match their digest; {way_out}")
         for run_id, files in runs.items():
             if absent := [name for name in _REQUIRED if name not in files]:
                 raise ValueError(f"{run_id}: {absent[0]} is missing")
@@ -108,7 +108,7 @@ def read(path: Path, profile: str) -> Records:
 
 
 def _unpacked(path: Path) -> Files:
-    """Return the files of an archive by name, none of which is written; raises on whatever is not as records are."""
+    """Return the files of an archive by name, without writing any; raises on anything that records do not contain."""
     with lzma.open(path) as packed:
         unpacked = packed.read(LARGEST + 1)
     _check_size(path, len(unpacked))
@@ -128,7 +128,7 @@ def _check_size(path: Path, size: int) -> None:
 
 
 def unpack(recorded: Records, folder: Path) -> None:
-    """Write records as a store that `LMHLD_RUNS` can name, in place of what was there; `UserError` if it cannot."""
+    """Write records as a store for `LMHLD_RUNS`, replacing what was there; `UserError` if it cannot be written."""
     with atomic_path(folder) as temporary:
         for run_id, files in recorded.runs.items():
             _write_run(temporary / run_id, files)
@@ -142,7 +142,7 @@ def _write_run(folder: Path, files: Files) -> None:
 
 
 def adopt(recorded: Records, run_ids: Iterable[str]) -> list[str]:
-    """Put recorded runs of which the store has nothing into it, without their weights; return their ids."""
+    """Add recorded runs, without weights, of which the store has nothing; return their ids."""
     adopted = []
     for run_id in run_ids:
         folder = runs_dir() / run_id

@@ -1,4 +1,4 @@
-"""The runner: makes the missing runs of the store on this machine, several at once, each of them once."""
+"""The runner: trains the runs missing in the store on this machine, several at a time, each once."""
 
 import multiprocessing
 import os
@@ -27,13 +27,13 @@ from lmhld_nb.training.hardware import Execution, choose_device
 from lmhld_nb.training.loop import train
 from lmhld_nb.training.specs import RunSpec
 
-WAIT = 0.2  # seconds after each slot on a GPU that is taken
+WAIT = 0.2  # seconds to wait after each occupied GPU slot
 
 
 def make_run(spec: RunSpec, execution: Execution, whole_area: bool = False, wait: bool = True) -> Run:
-    """Return the run of ``spec`` with its weights; train it, and the stages before it, where they are not there.
+    """Return the run of ``spec`` with its weights; train it and earlier stages if they are missing.
 
-    ``whole_area``: score it there too; ``wait`` for another process that makes it, else `Busy`. Raises as `train`.
+    ``whole_area``: also score it there; ``wait`` for another process that trains it, else `Busy`. Raises as `train`.
     """
     if store.status(spec, whole_area) != "done":
         for stage in spec.chain[:-1]:
@@ -42,10 +42,10 @@ def make_run(spec: RunSpec, execution: Execution, whole_area: bool = False, wait
                     store.set_aside(stage, reason)
             make_run(stage, execution, wait=wait)
         with store.lock(spec.run_id, wait):
-            if store.status(spec, whole_area) != "done":  # another process may have made it meanwhile
+            if store.status(spec, whole_area) != "done":  # another process may have trained it meanwhile
                 _make_locked(spec, execution, whole_area)
     run = store.find(spec)
-    assert run is not None, f"{runs_dir() / spec.run_id}: was changed while it was made; run the command again"
+    assert run is not None, f"{runs_dir() / spec.run_id}: was changed while it was being trained; run the command again"
     return run
 
 
@@ -59,7 +59,7 @@ def _make_locked(spec: RunSpec, execution: Execution, whole_area: bool) -> None:
         if device == "cpu":
             torch.set_num_threads(chosen.threads)
         if (run := store.find(spec)) is None or run.is_record:
-            (folder / "metrics.json").unlink(missing_ok=True)  # of a record: it is not finished while it is remade
+            (folder / "metrics.json").unlink(missing_ok=True)  # a recorded run is unfinished while it is retrained
             earlier = []
             for stage in spec.chain[:-1]:
                 weights = runs_dir() / stage.run_id / store.WEIGHTS
@@ -71,7 +71,7 @@ def _make_locked(spec: RunSpec, execution: Execution, whole_area: bool) -> None:
                 raise
             (folder / store.RECORDED).unlink(missing_ok=True)
             if run and (again := store.find(spec)) and again.metrics["weights"] != run.metrics["weights"]:
-                which = "it has other weights than were recorded: what starts from it must be made again, too"
+                which = "its weights differ from the recorded ones: runs that start from it must be trained again, too"
                 tqdm.write(f"{folder}: {which}; repeat the command", file=sys.stderr)
         if whole_area and (run := store.find(spec)):
             store.score_whole_area(run, torch.device(device), chosen.progress)
@@ -84,10 +84,10 @@ def make_runs(
     whole_area: Collection[str] = (),
     ranks: Mapping[str, int] | None = None,
 ) -> list[Run]:
-    """Make what is missing of ``specs`` and return all runs in their order; ids in ``whole_area`` are scored there too.
+    """Train what is missing of ``specs``; return all runs in order; ids in ``whole_area`` are also scored there.
 
-    Trainings run side by side (one per core, or as many as GPUs have room for), of least ``ranks`` first. UserError
-    names each failure, after the other runs were finished; Interrupted: the same call goes on where it stopped.
+    Trainings run in parallel (one per core, or as many as fit on the GPUs), lowest ``ranks`` first. UserError names
+    each failure, after the other runs are finished; Interrupted: the same call continues where it stopped.
     """
     execution, specs = execution or Execution(), list(specs)
     missing = missing_runs(specs, whole_area)
@@ -96,7 +96,7 @@ def make_runs(
         workers = max(1, cores() // execution.threads) if on_cpu else gpu_room(execution)
     failures = _make_all(missing, workers, execution, whole_area, ranks or {})
     if failures:
-        by_reason: dict[str, list[str]] = {}  # runs with the same reason share it
+        by_reason: dict[str, list[str]] = {}  # runs with the same reason are listed together
         for run_id, reason in failures.items():
             by_reason.setdefault(reason, []).append(f"{run_id} ({missing[run_id].label})")
         lines = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in by_reason.items())
@@ -105,7 +105,7 @@ def make_runs(
 
 
 def missing_runs(specs: Iterable[RunSpec], whole_area: Collection[str] = ()) -> dict[str, RunSpec]:
-    """Return by id what `make_runs` would make: unfinished runs, and stages before them whose weights are not here."""
+    """Return by id what `make_runs` would train: unfinished runs, and earlier stages whose weights are missing."""
     unfinished = [spec for spec in specs if not _is_done(spec, whole_area, ("done", "recorded"))]
     stages = {stage.run_id: stage for spec in unfinished for stage in spec.chain}
     return {run_id: stage for run_id, stage in stages.items() if not _is_done(stage, whole_area)}
@@ -114,7 +114,7 @@ def missing_runs(specs: Iterable[RunSpec], whole_area: Collection[str] = ()) -> 
 def _is_done(spec: RunSpec, whole_area: Collection[str], states: Collection[str] = ("done",)) -> bool:
     try:
         return store.status(spec, spec.run_id in whole_area) in states
-    except UserError:  # it cannot be read: `make_run` says so
+    except UserError:  # unreadable: `make_run` reports it
         return False
 
 
@@ -125,19 +125,19 @@ def _make_all(
     whole_area: Collection[str],
     ranks: Mapping[str, int],
 ) -> dict[str, str]:
-    """Make runs, each after the stage it starts from; return the reasons of those that failed, by id.
+    """Train runs, each after the stage it starts from; return the reasons of failures by id.
 
-    Of the least rank first comes what most work waits for; last what another process is making already.
+    Within the lowest rank, runs that most work depends on come first, and runs that another process is training last.
     """
     costs, failures = _prepare(specs, execution.progress)
     left = {run_id: spec for run_id, spec in specs.items() if run_id not in failures}
     parents = {run_id: spec.stage.parent.run_id if spec.stage else "" for run_id, spec in specs.items()}
-    urgency = dict(costs)  # of a run and the longest chain of those that start from it
-    for run_id, parent in reversed(parents.items()):  # parents stand before what starts from them
+    urgency = dict(costs)  # of a run and the longest chain of runs that start from it
+    for run_id, parent in reversed(parents.items()):  # parents precede their children
         if parent in urgency:
             urgency[parent] = max(urgency[parent], costs[parent] + urgency[run_id])
     count, workers, busy = len(left), min(workers, len(left)), set[str]()
-    in_process = workers <= 1  # else in processes, whose death of too little memory is not that of this one
+    in_process = workers <= 1  # else in processes, so that this one survives if they run out of memory
     quiet = execution.model_copy(update={"progress": execution.progress and in_process})
     work, total = partial(_work, quiet, frozenset(whole_area)), sum(costs[run_id] for run_id in left)
     with progress_bar(total, "train", "Mpx", execution.progress and not in_process) as bar:
@@ -166,9 +166,9 @@ def _make_all(
                 left = {name: spec for name, spec in left.items() if not _is_done(spec, whole_area)}
                 if workers > 1:
                     workers //= 2
-                    message = "a training's process was killed (out of memory?); going on with"
+                    message = "a training's process was killed (out of memory?); continuing with"
                     tqdm.write(f"{message} {workers} at a time", file=sys.stderr)
-                elif run_id in left:  # it ran alone; it must not cost the others
+                elif run_id in left:  # it ran alone and must not take the others with it
                     advice = "use fewer `--workers`, or a `micro_batch` in the profile"
                     failures[run_id] = f"its process was killed (out of memory?); {advice}"
                     del left[run_id]
@@ -176,7 +176,7 @@ def _make_all(
 
 
 class _InProcess(Executor):
-    """Stands in for a pool of processes: this process does the work when it is submitted."""
+    """A stand-in for a process pool: this process does the work on submission."""
 
     def submit(self, work: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:
         future = Future[Any]()
@@ -185,7 +185,7 @@ class _InProcess(Executor):
 
 
 def _work(execution: Execution, whole_area: Collection[str], spec: RunSpec, wait: bool, is_orphan: bool) -> str | None:
-    """Make a run for an executor; return why it failed, "" if it did not, None where another process is making it."""
+    """Train a run for an executor; return why it failed, "" if it did not, None if another process is training it."""
     if is_orphan:
         return "the stage before it failed"
     try:
@@ -195,21 +195,21 @@ def _work(execution: Execution, whole_area: Collection[str], spec: RunSpec, wait
     except Interrupted as error:
         if multiprocessing.parent_process() is None:
             raise
-        os._exit(128 + error.by)  # at once: the pool may have handed it the next run already
-    except Exception as error:  # only the reason is kept: an error holds on to the network and its patches
+        os._exit(128 + error.by)  # at once: the pool may already have handed it the next run
+    except Exception as error:  # keep only the reason: an exception keeps the network and its patches in memory
         return store.reason(error)
     return ""
 
 
 def _prepare(specs: Mapping[str, RunSpec], progress: bool) -> tuple[dict[str, int], dict[str, str]]:
-    """Cut the patches of runs, each set once; return by id the megapixels of a training, and why some cannot be cut."""
+    """Cut the patches of runs, each set once; return by id the megapixels per training, and reasons of failures."""
     pixels: dict[PatchSpec, int] = {}
     refusals: dict[PatchSpec, str] = {}
     for patch_spec in dict.fromkeys(patch_spec for spec in specs.values() for patch_spec in spec.data):
         try:
             split = store.patch_set(patch_spec, progress).index["split"]
             pixels[patch_spec] = int(split.isin(["train", "val"]).sum()) * patch_spec.size**2
-        except Exception as error:  # whatever it is, it must not cost the runs on other patches
+        except Exception as error:  # whatever it is, runs on other patches must not fail with it
             pixels[patch_spec], refusals[patch_spec] = 0, store.reason(error)
     costs, failures = {}, {}
     for run_id, spec in specs.items():
@@ -220,31 +220,31 @@ def _prepare(specs: Mapping[str, RunSpec], progress: bool) -> tuple[dict[str, in
 
 
 def visible_gpus() -> list[str]:
-    """Return the names of the GPUs this process may use: those in CUDA_VISIBLE_DEVICES, or all by number."""
+    """Return the names of the GPUs that this process may use: those in CUDA_VISIBLE_DEVICES, or all by number."""
     count = torch.cuda.device_count()
     names = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count)))).split(",")
-    return [name.strip() for name in names if name.strip()][:count]  # it may name more than there are
+    return [name.strip() for name in names if name.strip()][:count]  # it may list more than exist
 
 
 def gpu_room(execution: Execution) -> int:
-    """Return how many runs can compute at once on the GPUs that ``execution`` may use, at least 1."""
+    """Return how many runs fit at once on the GPUs that ``execution`` may use, at least 1."""
     any_gpu = choose_device(execution.device) == "cuda"
     return max(1, len(visible_gpus()) if any_gpu else 1) * execution.runs_per_gpu
 
 
 @contextmanager
 def gpu_slot(execution: Execution) -> Iterator[Execution]:
-    """Take a slot on a GPU for the block, wait for one where all are taken, and yield the execution on it.
+    """Take a GPU slot for the block, waiting if all are taken, and yield the execution on it.
 
-    A slot is a lock in the store. None is taken on the CPU, on a device that ``execution`` names, and where
-    CUDA_VISIBLE_DEVICES names one GPU, as a batch system does for its jobs (which may all call it 0).
+    A slot is a lock in the store. None is taken on the CPU, on a device that ``execution`` names, or if
+    CUDA_VISIBLE_DEVICES lists one GPU, as batch systems do for their jobs (which may all call it 0).
     """
     names = visible_gpus()
     one_named = len(names) <= 1 and "CUDA_VISIBLE_DEVICES" in os.environ
     if choose_device(execution.device) != "cuda" or one_named:
         yield execution
         return
-    # An empty GPU before a second run on a busy one.
+    # An idle GPU is preferred to a second run on a busy one.
     for share, index in cycle((share, index) for share in range(execution.runs_per_gpu) for index in range(len(names))):
         try:
             taken = store.lock(f"gpu-{platform.node()}-{names[index].replace('/', '-')}-{share}", wait=False)
@@ -252,6 +252,6 @@ def gpu_slot(execution: Execution) -> Iterator[Execution]:
             time.sleep(WAIT)
             continue
         with taken:
-            # By number and not by setting CUDA_VISIBLE_DEVICES: torch may have read that already.
+            # By number rather than CUDA_VISIBLE_DEVICES, which torch may already have read.
             yield execution.model_copy(update={"device": f"cuda:{index}"})
         return

@@ -1,4 +1,4 @@
-"""Runs: a store where each training lies under the hash of its spec, so that none is made twice."""
+"""Runs: a store with each training under the hash of its spec, so that none is repeated."""
 
 import json
 import os
@@ -42,9 +42,9 @@ from lmhld_nb.training.hardware import portability
 from lmhld_nb.training.specs import Recipe, RunSpec
 
 WEIGHTS = "weights.safetensors"
-SHOWN = "shown"  # of a run's folder: predictions that figures show
-FLAT = 0.005  # of F1: what a validation curve may still gain in its last quarter
-RECORDED = "recorded"  # an empty file in the folder of a run of which the store has the record alone
+SHOWN = "shown"  # subfolder of a run with the predictions that figures show
+FLAT = 0.005  # in F1, which a validation curve may still gain in its last quarter
+RECORDED = "recorded"  # an empty file that marks a run of which the store has only the record
 
 
 class Busy(Exception):
@@ -66,33 +66,33 @@ class Run:
 
     @property
     def tested(self) -> dict[str, int]:
-        """How many test patches of each of its own areas it is scored on."""
+        """The number of test patches in each of its own areas."""
         pixels = {spec.area: spec.size**2 for spec in self.spec.data}
         counts = {area: Confusion.from_dict(row) for area, row in self.metrics["areas"].items()}
         return {area: sum(vars(own).values()) // pixels[area] for area, own in counts.items()}
 
     @property
     def converged(self) -> bool:
-        """Whether a line through the last quarter of validation F1 gains less than 0.005; False if that is an epoch."""
+        """Whether a line through the last quarter of validation F1 rises by less than 0.005; False for one epoch."""
         f1 = self.history["val_f1"].fillna(0).to_numpy()
         last = f1[-ceil(len(f1) / 4) :]
         return len(last) > 1 and bool(np.polyfit(np.arange(len(last)), last, 1)[0] * (len(last) - 1) < FLAT)
 
     def model(self) -> nn.Module:
-        """Return the tested network, in evaluation mode, on the CPU."""
+        """Return the tested network in evaluation mode, on the CPU."""
         return weights.load(self.weights_file)[0]
 
     @property
     def is_record(self) -> bool:
-        """Whether only its record is here, without its weights."""
+        """Whether only its record is available, without weights."""
         return (self.folder / RECORDED).is_file()
 
     @property
     def weights_file(self) -> Path:
-        """The file of its weights; raises `UserError` where only its record is here."""
+        """The file of its weights; raises `UserError` if only its record is available."""
         if self.is_record:
             way_out = f"make them with `lmhld train PROFILE {self.spec.run_id}`"
-            raise UserError(f"needs the weights of run {self.spec.run_id}, of which only the record is here; {way_out}")
+            raise UserError(f"needs the weights of run {self.spec.run_id}, of which only a record exists; {way_out}")
         if reason := weights_damage(self.spec):
             with suppress(Busy), lock(self.spec.run_id, wait=False):
                 set_aside(self.spec, reason)
@@ -102,12 +102,12 @@ class Run:
 
     @property
     def recipe(self) -> Recipe:
-        """Its recipe with the precision it was computed in."""
+        """Its recipe, with the precision in which it was computed."""
         return self.spec.recipe.model_copy(update={"precision": self.metrics["precision"]})
 
     @property
     def whole_area(self) -> dict[str, Confusion] | None:
-        """Counts over the whole study area (`scoring.whole_area`); None where they were not made."""
+        """Counts over the whole study area (`scoring.whole_area`); None if not computed."""
         try:
             stored = _read_json(self.folder / scoring.WHOLE_AREA_FILE)
             if stored["run_id"] != self.spec.run_id or seals.damage(stored, self.folder):
@@ -120,27 +120,27 @@ class Run:
 
 
 def files(whole_area: bool) -> tuple[str, ...]:
-    """Return the files of a run's folder whose presence means that nothing of it is left to make."""
+    """Return the files of a run's folder whose presence means that it is complete."""
     return ("metrics.json", scoring.WHOLE_AREA_FILE) if whole_area else ("metrics.json",)
 
 
 def find(spec: RunSpec) -> Run | None:
-    """Return the finished run of ``spec`` (its metrics.json is there), or None; UserError for an unreadable file.
+    """Return the finished run of ``spec`` (with metrics.json), or None; UserError for an unreadable file.
 
-    A folder that holds damaged files, or those of another run, is never used (`damage`).
+    A folder with damaged files, or files of another run, is never used (`damage`).
     """
     state = _inspect(spec)
     return state if isinstance(state, Run) else None
 
 
 def damage(spec: RunSpec) -> str:
-    """Return what is wrong with the folder of ``spec``, foreign or damaged files, or ""; raises as `find`."""
+    """Return what is wrong with the folder of ``spec`` (foreign or damaged files), or ""; raises as `find`."""
     state = _inspect(spec)
     return state if isinstance(state, str) else ""
 
 
 def _inspect(spec: RunSpec) -> Run | str:
-    """Return the finished run, what is wrong with its folder, or "" if it is not made yet; raises as `find`."""
+    """Return the finished run, or what is wrong with its folder, or "" if it does not exist yet; raises as `find`."""
     folder = runs_dir() / spec.run_id
     try:
         names = set(os.listdir(folder)) if folder.exists() else set()
@@ -160,9 +160,9 @@ def _inspect(spec: RunSpec) -> Run | str:
             return "its metrics.json lacks the scores on earlier areas"
         if spec.stage is not None:
             began_with, parent = metrics["parent_weights"], runs_dir() / spec.stage.parent.run_id / "metrics.json"
-            with suppress(FileNotFoundError, ValueError, KeyError, TypeError):  # one that is not there says nothing
+            with suppress(FileNotFoundError, ValueError, KeyError, TypeError):  # a missing one proves nothing
                 if _read_json(parent)["weights"] != began_with:
-                    return "its parent has been made again, with other weights"
+                    return "its parent was trained again, with other weights"
         if not is_record:
             (folder / WEIGHTS).open("rb").close()  # for an error that says why it cannot be read
             with safetensors.safe_open(folder / WEIGHTS, framework="pt") as tensors:
@@ -187,7 +187,7 @@ def _read_json(path: Path) -> Any:
 
 
 def weights_damage(spec: RunSpec) -> str:
-    """Return what is wrong with a finished run's weights, read from end to end; empty if nothing is."""
+    """Return what is wrong with a finished run's weights, read in full; empty if nothing is."""
     run = find(spec)
     if run is None or run.is_record or run.metrics["weights"] == weights.digest(run.folder / WEIGHTS):
         return ""
@@ -195,10 +195,10 @@ def weights_damage(spec: RunSpec) -> str:
 
 
 def status(spec: RunSpec, whole_area: bool = False, run: Run | None = None) -> str:
-    """Return how far a run is; raises as `find`. ``run``: the finished one, where it was found already.
+    """Return the status of a run; raises as `find`. ``run``: the finished one, if already found.
 
-    ``done``; ``recorded``: done, but only its record is here; ``unscored``: only the score of the whole area is left;
-    ``damaged``: its folder is not usable and will be set aside; ``begun``: there is a checkpoint; or ``missing``.
+    ``done``; ``recorded``: done, but only its record is available; ``unscored``: only whole-area scores are missing;
+    ``damaged``: its folder is unusable and will be set aside; ``begun``: there is a checkpoint; or ``missing``.
     """
     state = run or _inspect(spec)
     if isinstance(state, Run):
@@ -210,15 +210,15 @@ def status(spec: RunSpec, whole_area: bool = False, run: Run | None = None) -> s
 
 
 def reason(error: Exception) -> str:
-    """Return what an error says; of an unforeseen one, that it is a fault of this program."""
+    """Return an error's message; an unexpected error is reported as a bug of this program."""
     if isinstance(error, UserError):
         return str(error)
-    mend = "its place: `lmhld train PROFILE RUN_ID --debug`; please report it"
-    return f"a fault of this program or its libraries, not of the settings: {error!r:.300} ({mend})"
+    mend = "traceback: `lmhld train PROFILE RUN_ID --debug`; please report it"
+    return f"a bug in this program or its libraries, not in the settings: {error!r:.300} ({mend})"
 
 
 def lock(name: str, wait: bool = True) -> AbstractContextManager[Any]:
-    """Take a lock of the store until context or process end; `Busy` if held without ``wait``, or `UserError`."""
+    """Hold a lock of the store until the context or process ends; `Busy` if taken and not ``wait``; or `UserError`."""
     try:
         runs_dir().mkdir(parents=True, exist_ok=True)
         return FileLock(runs_dir() / f".{name}.lock").acquire(timeout=-1 if wait else 0)
@@ -229,7 +229,7 @@ def lock(name: str, wait: bool = True) -> AbstractContextManager[Any]:
 
 
 def set_aside(spec: RunSpec, why: str) -> None:
-    """Move the folder of ``spec`` to ``runs/set-aside/`` and say so; only for who holds the run's lock."""
+    """Move the folder of ``spec`` to ``runs/set-aside/`` and report it; the caller must hold the run's lock."""
     folder = runs_dir() / spec.run_id
     aside = folder.parent / "set-aside"
     aside.mkdir(exist_ok=True)
@@ -240,10 +240,10 @@ def set_aside(spec: RunSpec, why: str) -> None:
 
 
 def rates() -> pd.DataFrame:
-    """Return how fast each finished run was made: model, width, device, patch_size, patches_per_second."""
+    """Return the training speed of each finished run: model, width, device, patch_size, patches_per_second."""
     rows = []
     for path in sorted(runs_dir().glob("*/metrics.json")):
-        with suppress(OSError, ValueError, KeyError, TypeError):  # `find` deals with it where it is needed
+        with suppress(OSError, ValueError, KeyError, TypeError):  # `find` reports it if it is needed
             metrics, spec = _read_json(path), _read_json(path.parent / "spec.json")
             (size,) = {patches["size"] for patches in spec["data"]}  # of one size
             width = str(spec["width"] or "published")
@@ -252,19 +252,19 @@ def rates() -> pd.DataFrame:
 
 
 def select(specs: Sequence[RunSpec], runs: Sequence[Run]) -> list[Run]:
-    """Return the runs of some specs among finished ones, in the order of the specs; absent ones are left out."""
+    """Return the finished runs of some specs, in the order of the specs; missing ones are left out."""
     by_id = {run.spec.run_id: run for run in runs}
     return [by_id[spec.run_id] for spec in specs if spec.run_id in by_id]
 
 
 def patch_sets(spec: RunSpec, progress: bool = True) -> list[PatchSet]:
-    """Return the PatchSets a run is trained on, cutting those that are not there yet; raises as `patch_set`."""
+    """Return the PatchSets that a run is trained on, cutting them if needed; raises as `patch_set`."""
     return [patch_set(patch_spec, progress) for patch_spec in spec.data]
 
 
 def patch_set(spec: PatchSpec, progress: bool = True) -> PatchSet:
-    """Return one PatchSet, cut where it is not there yet; `UserError` if the data set is not ready, or another one."""
-    with suppress(UserError):  # not cut yet, or damaged; its name says from which content: no need to look at the data
+    """Return a PatchSet, cutting it if needed; `UserError` if the data set is not ready or has changed."""
+    with suppress(UserError):  # not cut yet, or damaged; its name identifies the content, so the data need not be read
         return patches.load(spec)
     dataset = sources.load(spec.dataset)
     if dataset.fingerprint != spec.fingerprint:
@@ -274,7 +274,7 @@ def patch_set(spec: PatchSpec, progress: bool = True) -> PatchSet:
 
 
 def test_patches(run: Run) -> pd.DataFrame:
-    """Return the counts of a run's test patches (`scoring.test_counts`); raises `UserError` where there are none."""
+    """Return the counts of a run's test patches (`scoring.test_counts`); raises `UserError` if there are none."""
     return _read_counts(run, scoring.PATCHES_FILE, scoring.PATCH_COLUMNS)
 
 
@@ -284,7 +284,7 @@ def window_counts(run: Run) -> pd.DataFrame:
 
 
 def _read_counts(run: Run, name: str, columns: list[str]) -> pd.DataFrame:
-    with suppress(OSError, ValueError):  # what pandas raises on a file it cannot parse is a ValueError
+    with suppress(OSError, ValueError):  # pandas raises ValueError on a file that it cannot parse
         counts = pd.read_csv(run.folder / name, dtype={"scene": str, "stage": str})
         if list(counts.columns) == columns:
             return counts
@@ -293,9 +293,9 @@ def _read_counts(run: Run, name: str, columns: list[str]) -> pd.DataFrame:
 
 
 def remembered(run: Run, name: str, compute: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Return what a figure shows of a run's predictions: from its folder, else computed, and kept there.
+    """Return the part of a run's predictions that a figure shows, from its folder, or computed and stored there.
 
-    ``name`` stands for all that the arrays depend on but the run and its weights. UserError where a record lacks them.
+    ``name`` identifies all that the arrays depend on besides the run and its weights. UserError if a record lacks them.
     """
     path = run.folder / SHOWN / f"{safe_name(name, 'prediction')}-{run.metrics['weights']}.npz"
     unreadable = (FileNotFoundError, ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error)
@@ -309,7 +309,7 @@ def remembered(run: Run, name: str, compute: Callable[[], Mapping[str, np.ndarra
 
 
 def counts_on(run: Run, spec: PatchSpec) -> pd.DataFrame:
-    """Return counts of a run's network on test patches of any PatchSpec; areas not learnt are scaled by scenes."""
+    """Return counts of a run's network on test patches of any PatchSpec; untrained areas are normalised by scene."""
     learnt = {data.area for stage in run.spec.chain for data in stage.data}
     normalise = run.spec.recipe.normalise if spec.area in learnt else "scene"
 
@@ -323,7 +323,7 @@ def counts_on(run: Run, spec: PatchSpec) -> pd.DataFrame:
 
 
 def score_whole_area(run: Run, device: torch.device, progress: bool) -> None:
-    """Count all windows of a run's area (`scoring.window_counts`), then sum them up; raises as `patch_set`."""
+    """Count all windows of a run's area (`scoring.window_counts`) and sum them up; raises as `patch_set`."""
     (patch_set,) = patch_sets(run.spec, progress)
     model = run.model().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     scenes = sources.load(patch_set.spec.dataset).scenes_of(patch_set.spec.area)

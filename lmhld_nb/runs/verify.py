@@ -1,4 +1,4 @@
-"""Verify: published runs are trained again in a store of their own, and compared with their records."""
+"""Verify: published runs are trained again in a separate store and compared with their records."""
 
 import csv
 import json
@@ -20,21 +20,21 @@ from lmhld_nb.training.hardware import Execution, choose_device, device_name
 from lmhld_nb.training.specs import RunSpec
 
 SCORED_LATER = (scoring.WINDOWS_FILE, scoring.WHOLE_AREA_FILE)
-# The order in which differences are looked for; digests of weights, which metrics.json holds, come last of all.
+# The order in which files are compared; digests of weights, which are in metrics.json, come last.
 COMPARED = ("spec.json", scoring.PATCHES_FILE, "history.csv", "metrics.json", *SCORED_LATER)
-KEYS = ("epoch", "stage", "input", "area", "number", "scene", "row", "col")  # columns that name a row
+KEYS = ("epoch", "stage", "input", "area", "number", "scene", "row", "col")  # columns that identify a row
 MEASURED = {"seconds", "patches_per_second", "device", "portable", "files", "seal"}
 DIGESTS = ("metrics.json: parent_weights", "metrics.json: weights")
 LONGEST_DRAWN = 900
-"""Seconds that a drawn run and the stages before it took at most: two of them fit into a check of every push."""
+"""Longest time (s) of a drawn run with its earlier stages: two of them fit into a check of every push."""
 
 
 def choose(
     planned: Sequence[RunSpec], records: Records, run_ids: Sequence[str] = (), sample: int | None = None, seed: str = ""
 ) -> list[RunSpec]:
-    """Return the planned runs to verify: those with ``run_ids``, or all that are recorded; of these ``sample``.
+    """Return the planned runs to verify: those with ``run_ids``, or all recorded ones; of these, ``sample`` many.
 
-    Longer ones than `LONGEST_DRAWN` are not drawn, unless all are. UserError for a run not planned or not recorded.
+    Runs longer than `LONGEST_DRAWN` are not drawn, unless all are. UserError for a run not planned or not recorded.
     """
     by_id = {spec.run_id: spec for spec in planned}
     for run_id in run_ids:
@@ -63,12 +63,12 @@ def choose(
 
 
 def trainings(specs: Sequence[RunSpec]) -> dict[str, RunSpec]:
-    """Return by id what must be trained to verify ``specs``: they and the stages they start from, in that order."""
+    """Return by id what must be trained to verify ``specs``: these and the stages that they start from, in order."""
     return {stage.run_id: stage for spec in specs for stage in spec.chain}
 
 
 def seconds(run_ids: Iterable[str], records: Records) -> float:
-    """Return how long runs took, as recorded; those without a record count nothing."""
+    """Return the recorded time of runs (s); runs without a record count as 0."""
     return float(sum(records.metrics(run_id)["seconds"] for run_id in run_ids if run_id in records.runs))
 
 
@@ -80,10 +80,10 @@ def verify(
     workers: int | None = None,
     report: Callable[[RunSpec, str], object] = lambda *_: None,
 ) -> dict[str, str]:
-    """Train runs and the stages before them in ``folder``, and return the `difference` of each recorded one, by id.
+    """Train runs and their earlier stages in ``folder``, and return the `difference` of each recorded one by id.
 
-    On the processor, unless this machine's GPU is what records name. ``folder`` is emptied first; ``report`` gets each
-    finished run and its difference. UserError where another process uses the folder, or as `make_runs`.
+    On the CPU, unless the records name this machine's GPU. ``folder`` is emptied first; ``report`` is called with each
+    finished run and its difference. UserError if another process uses the folder, or as `make_runs`.
     """
     stages, differences = trainings(specs), dict[str, str]()
     recorded = {run_id: records.runs[run_id] for run_id in stages if run_id in records.runs}
@@ -105,7 +105,7 @@ def verify(
 
 @contextmanager
 def _scratch_store(folder: Path) -> Iterator[None]:
-    """Make ``folder`` the run store of this process and of its workers, emptied."""
+    """Empty ``folder`` and make it the run store of this process and its workers."""
     with environment_set("LMHLD_RUNS", str(folder)):
         try:
             with store.lock("verify", wait=False):
@@ -114,13 +114,13 @@ def _scratch_store(folder: Path) -> Iterator[None]:
                         shutil.rmtree(path)
                 yield
         except store.Busy:
-            raise UserError(f"{folder}: another `lmhld verify` is at work there; wait for it") from None
+            raise UserError(f"{folder}: another `lmhld verify` is using it; wait for it to finish") from None
 
 
 def difference(recorded: Mapping[str, bytes], remade: Mapping[str, bytes]) -> str:
     """Return the first difference between the files of two runs, and its size in F1; "" for none.
 
-    Durations and the name of the hardware do not count. Raises `ValueError` or the like on other files.
+    Durations and hardware names are not compared. Raises `ValueError` or the like on other files.
     """
     before, after = _values(recorded), _values(remade)
     both = {label: (before.get(label, "absent"), after.get(label, "absent")) for label in (*before, *after)}
@@ -134,7 +134,7 @@ def difference(recorded: Mapping[str, bytes], remade: Mapping[str, bytes]) -> st
         text = f"all scores and counts agree, but {text}"
     if old == new:
         text += "; test F1 as recorded"
-    elif None in (old, new):  # there was no landslide to be found and none was
+    elif None in (old, new):  # there was no landslide, and none was predicted
         text += f"; test F1 {new}, recorded {old}"
     else:
         text += f"; test F1 {new:.4f}, recorded {old:.4f}, {abs(old - new):.2g} apart"
@@ -142,7 +142,7 @@ def difference(recorded: Mapping[str, bytes], remade: Mapping[str, bytes]) -> st
 
 
 def _values(files: Mapping[str, bytes]) -> dict[str, Any]:
-    """Return what is compared of a run's files, by a label that says where it stands, in the order of `COMPARED`."""
+    """Return the compared values in a run's files by a label of their position, in the order of `COMPARED`."""
     values: dict[str, Any] = {}
     for name in [name for name in COMPARED if name in files or name not in SCORED_LATER]:
         text = files[name].decode()
@@ -159,7 +159,7 @@ def _values(files: Mapping[str, bytes]) -> dict[str, Any]:
 
 
 def _leaves(content: Any, label: str) -> dict[str, Any]:
-    """Return the numbers and texts in JSON by their dotted place."""
+    """Return the numbers and texts in JSON by their dotted path."""
     if not isinstance(content, dict | list) or not content:
         return {label: content}
     pairs = content.items() if isinstance(content, dict) else enumerate(content)

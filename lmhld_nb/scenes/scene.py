@@ -254,7 +254,7 @@ def _check_grid(path: Path, source: rasterio.DatasetReader, image: Image, mend: 
     pixel = abs(image.transform.a)
     other_crs = source.crs is not None and image.crs is not None and source.crs != image.crs
     if other_crs or shift[[2, 5]].max() > 0.5 * pixel or shift[[0, 1, 3, 4]].max() > 1e-3 * pixel:
-        raise UserError(f"{path}: lies on another grid than {name}; {mend}")
+        raise UserError(f"{path}: is on another grid than {name}; {mend}")
 
 
 def _decode(scene: Scene, codes: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""Data sets: the catalogue, and how one gets ready: made (the twin), downloaded, or adopted where it lies.
+"""Data sets: the catalogue, and their preparation: generated (the twin), downloaded, or adopted in place.
 
-A prepared data set is ``data/NAME/dataset.json``, written last: the Scenes and a fingerprint of what they hold.
-The fingerprint does not depend on where the files lie, so runs stay valid when data are moved.
+A prepared data set is ``data/NAME/dataset.json``, written last: the Scenes and a fingerprint of their content.
+The fingerprint does not depend on the location of the files, so runs stay valid when data are moved.
 """
 
 import hashlib
@@ -33,14 +33,14 @@ from lmhld_nb.sources.descriptions import Description, Local, Zenodo, catalogue,
 
 __all__ = ["DataSet", "Description", "catalogue", "check", "describe", "get", "is_ready", "load", "summary"]
 
-FORMAT = 2  # of dataset.json; another one is prepared anew
+FORMAT = 2  # of dataset.json; other formats are prepared again
 _SCENE = TypeAdapter(Scene)
 _OPENED = 48  # scenes opened as a test when a data set is prepared
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set that is ready: its Scenes in the order of areas, splits and names, and its fingerprint."""
+    """A prepared data set: its Scenes, ordered by area, split and name, and its fingerprint."""
 
     name: str
     title: str
@@ -51,7 +51,7 @@ class DataSet:
 
     @property
     def areas(self) -> tuple[str, ...]:
-        """Areas, the paper's in Table 1's order first."""
+        """Areas, those of the paper first, in the order of Table 1."""
         return tuple(sorted({scene.area for scene in self.scenes}, key=layouts.area_rank))
 
     @property
@@ -68,13 +68,13 @@ class DataSet:
 
 
 def is_ready(name: str) -> bool:
-    """Say whether ``get`` has prepared this data set, from today's description."""
+    """Whether ``get`` has prepared this data set, from its current description."""
     state = _state(config.data_dir() / name)
     return state is not None and state["key"] == key_of(describe(name))
 
 
 def summary(dataset: DataSet) -> str:
-    """Say in a few lines what a data set holds; bands that only some areas have stand beside these."""
+    """Describe a data set in a few lines; bands of only some areas are listed beside these areas."""
     lines = [f"{dataset.name}: {dataset.title}" + (" (synthetic)" if dataset.synthetic else "")]
     for area in dataset.areas:
         scenes = dataset.scenes_of(area)
@@ -88,19 +88,19 @@ def summary(dataset: DataSet) -> str:
 
 
 class _Stale(UserError):
-    """The files are not those that were prepared."""
+    """The files have changed since the data set was prepared."""
 
 
 def get(name: str, from_path: Path | None = None, progress: bool = True, layout: Path | None = None) -> DataSet:
-    """Make, download or adopt a data set of the catalogue, and load it; one that is ready stays as it is.
+    """Generate, download or adopt a data set of the catalogue, and load it; a prepared one is left unchanged.
 
-    ``from_path`` is a folder, used where it lies, or an archive; ``layout`` a YAML with keys of ``layout.Layout``.
-    After a UserError, the same call goes on with what was fetched or made.
+    ``from_path`` is a folder, used in place, or an archive; ``layout`` a YAML file with keys of ``layout.Layout``.
+    After a UserError, the same call continues with what was already downloaded or generated.
     """
     description = describe(name)
     home = config.data_dir() / name
     if from_path is None and layout is None and is_ready(name):
-        with suppress(_Stale):  # mended below
+        with suppress(_Stale):  # repaired below
             return load(name)
     with _locked(home):
         before = _state(home)
@@ -111,19 +111,19 @@ def get(name: str, from_path: Path | None = None, progress: bool = True, layout:
         source = description.source
         if isinstance(source, twin.TwinSpec):
             if from_path is not None or layout is not None:
-                raise UserError(f"data set '{name}' is made, not adopted; leave out --from and --layout")
-            for changed in _changed(home, before) if before is not None else ():  # would be taken for finished
+                raise UserError(f"data set '{name}' is generated, not adopted; leave out --from and --layout")
+            for changed in _changed(home, before) if before is not None else ():  # else they would count as finished
                 changed.unlink(missing_ok=True)
             scenes = twin.make(home, source, cores(), progress)
             root, fingerprint = home, twin.fingerprint(source, scenes)
         else:
             root = _root(home, before, description, from_path, progress)
             scenes = _read_layout(home, root, description, progress)
-            # Open some scenes, evenly spread, so that a wrong description is refused at once and not hours later.
+            # Open some scenes, evenly spaced, so that a wrong description is refused now and not hours later.
             for line in _doubts([*scenes[:: max(len(scenes) // _OPENED, 1)], scenes[-1]], description):
                 _tell(line)
             for file in {file for scene in scenes for file in (scene.image, scene.mask) if file is not None}:
-                if not is_array_file(file):  # which is as long as its header says, or not opened
+                if not is_array_file(file):  # which has the length in its header, or fails to open
                     check_whole(file)
             fingerprint = ""
         hashes = fingerprints.hashes_of(scenes, root, home / "hashes.json", progress)
@@ -131,7 +131,7 @@ def get(name: str, from_path: Path | None = None, progress: bool = True, layout:
         state = {
             **{"format": FORMAT, "name": name, "hashes": hashes},
             "fingerprint": fingerprint or fingerprints.of_scenes(scenes, hashes, root),
-            "key": key_of(describe(name)),  # without --layout: the same `get` without it finds the data ready
+            "key": key_of(describe(name)),  # without --layout: the same `get` without it finds the data prepared
             "layout": str(layout.resolve()) if layout else None,
             "pixels": _verified(root, scenes, source) if isinstance(source, github.GitHub) else None,
             "root": os.path.relpath(root.resolve(), home.resolve()) if inside else str(root.resolve()),
@@ -146,7 +146,7 @@ def _tell(line: str) -> None:
 
 
 def _doubts(scenes: Sequence[Scene], layout: layouts.Layout) -> Iterator[str]:
-    """Yield what a reader of some scenes must know; UserError where a description cannot be theirs."""
+    """Yield warnings about some scenes; UserError if the description cannot be theirs."""
     pooled: dict[tuple[Any, ...], tuple[Scene, Counter[int]]] = {}
     edges: dict[Path, bool] = {}
     stated = "landslide_codes" in layout.model_fields_set or any(part.landslide_codes for part in layout.parts)
@@ -170,7 +170,7 @@ def _doubts(scenes: Sequence[Scene], layout: layouts.Layout) -> Iterator[str]:
 
 
 def _changed(home: Path, state: dict[str, Any]) -> list[Path]:
-    """List the scenes' files of a prepared data set that have other content than when it was prepared."""
+    """List the scene files of a prepared data set whose content has changed since it was prepared."""
     root, scenes = _held(home, state)
     there = [scene for scene in scenes if all(file.is_file() for file in fingerprints.files_of([scene]))]
     hashes = fingerprints.hashes_of(there, root, home / "hashes.json", progress=False)
@@ -178,7 +178,7 @@ def _changed(home: Path, state: dict[str, Any]) -> list[Path]:
 
 
 def load(name: str) -> DataSet:
-    """Load a data set that ``get`` has prepared; UserError where its files are gone or changed (by size and date)."""
+    """Load a data set that ``get`` has prepared; UserError if files are missing or changed (by size and date)."""
     description, home, again = describe(name), config.data_dir() / name, f"run `lmhld data get {name}`"
     if (state := _state(home)) is None:
         raise UserError(f"{home}: data set '{name}' is not prepared; {again}")
@@ -187,7 +187,7 @@ def load(name: str) -> DataSet:
     adopted = Path(state["root"]).is_absolute()
     root, scenes = _held(home, state)
     if gone := next((file for file in fingerprints.files_of(scenes) if not file.is_file()), None):
-        again += " --from FOLDER with its new place" if adopted else ""
+        again += " --from FOLDER with its new location" if adopted else ""
         raise _Stale(f"{gone}: a file of data set '{name}' is gone; {again}")
     if changed := _changed(home, state):
         again = f"run `lmhld data get {name} --from {root}`" if adopted else again
@@ -199,13 +199,13 @@ def load(name: str) -> DataSet:
 def _root(
     home: Path, state: dict[str, Any] | None, description: Description, from_path: Path | None, progress: bool
 ) -> Path:
-    """Return the folder that holds the files, fetched or unpacked where needed."""
+    """Return the folder of the files, downloaded or unpacked if needed."""
     if from_path is not None:
         path = from_path.expanduser().resolve()
         if not path.exists():
             raise UserError(f"{path}: no such file or folder; correct --from")
         packed = [path] if path.is_file() else sorted(filter(archives.is_archive, path.iterdir()))
-        # A map or a picture may lie beside archives that hold the data.
+        # There may be a map or a picture beside archives that hold the data.
         if path.is_dir() and files.list_files(path) and not (packed and not _fits(path, description)):
             return path
         if not packed:
@@ -228,19 +228,19 @@ def _root(
 
 
 def _fits(root: Path, description: Description) -> bool:
-    """Say whether the files below ``root`` are a data set as they lie."""
+    """Whether the files below ``root`` are a data set as they are."""
     with suppress(UserError):
         return bool(layouts.resolve(root, discovery.discover(root, description)[0], description.name))
     return False
 
 
 def _verified(root: Path, scenes: list[Scene], source: github.GitHub) -> str:
-    """Return a fingerprint of what is read, in whatever files it lies; UserError where it is not what is described."""
+    """Return a fingerprint of the content, whatever its files; UserError if it is not as described."""
     found = fingerprints.of_areas(scenes)
     for area, digest in found.items():
         if digest != (expected := source.sha256.get(area)):
             problem = f"area '{area}' is not as described (SHA-256 of pixels: expected {expected}, found {digest})"
-            raise UserError(f"{root}: {problem}; get its files again, or describe them as a data set of your own")
+            raise UserError(f"{root}: {problem}; get its files again, or describe them as your own data set")
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -252,7 +252,7 @@ def _unpack(home: Path, packed: list[Path], progress: bool) -> Path:
     for folder, path in by_folder.items():
         archives.extract(path, raw / folder, progress)
     for old in raw.iterdir() if packed else ():
-        if old.is_dir() and old.name not in by_folder:  # of an earlier version
+        if old.is_dir() and old.name not in by_folder:  # from an earlier version
             shutil.rmtree(old)
     return raw
 
@@ -269,7 +269,7 @@ def _read_layout(home: Path, root: Path, description: Description, progress: boo
 
 
 def _save_template(home: Path, text: str) -> Path:
-    """Write the template under a name that is free, so that one already completed is not lost."""
+    """Write the template under an unused name, so that a completed one is not overwritten."""
     names = (f"layout{f'-{number}' if number > 1 else ''}.yaml" for number in count(1))
     path = next(path for path in map(home.joinpath, names) if not path.exists() or path.read_text("utf-8") == text)
     path.write_text(text, encoding="utf-8")
@@ -277,10 +277,10 @@ def _save_template(home: Path, text: str) -> Path:
 
 
 def _state(home: Path) -> dict[str, Any] | None:
-    """Return the record of a prepared data set, None without one of today's format."""
+    """Return the record of a prepared data set; None without one in the current format."""
     path = home / "dataset.json"
     state: Any = {}
-    with readable(path, "cannot be read", "check its permissions", OSError), suppress(ValueError):  # cut short, say
+    with readable(path, "cannot be read", "check its permissions", OSError), suppress(ValueError):  # e.g. truncated
         state = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return (
         state if isinstance(state, dict) and state.get("format") == FORMAT and not seals.damage(state, home) else None
@@ -306,10 +306,10 @@ def _held(home: Path, state: dict[str, Any]) -> tuple[Path, tuple[Scene, ...]]:
 
 @contextmanager
 def _locked(home: Path) -> Iterator[None]:
-    """Let one process at a time prepare a data set, and clear what a killed one left behind."""
+    """Let one process at a time prepare a data set, and remove what killed processes left."""
     try:
         home.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(home / ".lock").acquire()  # waits for another process that prepares the same
+        lock = FileLock(home / ".lock").acquire()  # waits for other processes that prepare the same data set
     except OSError as error:
         raise config.cannot_write(home, error) from error
     with lock:

@@ -1,4 +1,4 @@
-"""Archives unpacked safely: nothing leaves the target folder, no bombs, all or nothing."""
+"""Safe unpacking of archives: nothing outside the target folder, no bombs, all or nothing."""
 
 import json
 import lzma
@@ -24,13 +24,13 @@ MARKER = ".extracted.json"
 _SUFFIX = re.compile(r"\.(zip|tar|tgz|tbz2?|txz|tar\.(gz|bz2|xz)|rar|7z)$", re.IGNORECASE)
 _VOLUME = re.compile(r"\.(\d{3}|z\d\d|part\d+\.rar)$", re.IGNORECASE)
 _CLUTTER = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", MARKER}
-Take = Callable[[str], str | None]  # from a member's name to the path it is written to, None to leave it out
-# What an archive may grow to.
-FILES = 2_000_000  # nested archives included
-RATIO = 200.0  # unpacked bytes for one packed byte; masks of zeros pack a thousandfold in all innocence, so
-FLOOR = 1 << 30  # it is judged only above so many unpacked bytes
+Take = Callable[[str], str | None]  # from a member's name to its target path, None to leave it out
+# Limits of unpacking.
+FILES = 2_000_000  # including nested archives
+RATIO = 200.0  # unpacked bytes per packed byte; harmless masks of zeros reach a thousand, so
+FLOOR = 1 << 30  # this is checked only above so many unpacked bytes
 HEADER = 1 << 16  # bytes of a member's name and attributes; tar allows 8 GB, which Python reads into memory
-RESERVE = 256 << 20  # bytes that stay free on the disk
+RESERVE = 256 << 20  # bytes to leave free on the disk
 LONGEST = 1000  # bytes of a member's path
 DEPTH = 3  # archives inside archives
 _DAMAGED = (
@@ -40,7 +40,7 @@ _DAMAGED = (
 
 
 class _Member(tarfile.TarInfo):
-    """A member of a tar whose extended header is refused where it is large."""
+    """A member of a tar whose extended header is refused if it is large."""
 
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
         extended = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE)
@@ -51,7 +51,7 @@ class _Member(tarfile.TarInfo):
 
 @dataclass
 class _Unpacking:
-    """One archive being unpacked, and what is left of its limits, by declared sizes (false ones make it damaged)."""
+    """An archive being unpacked, and the remaining limits, by declared sizes (false ones mean damage)."""
 
     archive: Path
     files: int
@@ -73,7 +73,7 @@ class _Unpacking:
 
 
 def is_archive(path: Path) -> bool:
-    """Say whether ``path`` is named like an archive (also of the kinds that are refused: rar, 7z, volumes)."""
+    """Whether ``path`` is named like an archive (including the refused kinds: rar, 7z, volumes)."""
     return (_SUFFIX.search(path.name) or _VOLUME.search(path.name)) is not None
 
 
@@ -83,9 +83,9 @@ def stem(path: Path, label: str = "") -> str:
 
 
 def extract(archive: Path, folder: Path, progress: bool = True, take: Take = str) -> Path:
-    """Unpack ``archive`` (zip, tar, tar.gz/bz2/xz) and the archives inside it, once; ``folder`` is complete or absent.
+    """Unpack ``archive`` (zip, tar, tar.gz/bz2/xz) and archives inside it, once; ``folder`` is complete or absent.
 
-    ``take`` chooses among the members of a tar. UserError for no archive, damaged, encrypted, too large or unsafe ones.
+    ``take`` selects members of a tar. UserError if it is not an archive, damaged, encrypted, too large or unsafe.
     """
     config.check_kind(archive)
     if _VOLUME.search(archive.name) or archive.with_suffix(".z01").exists():
@@ -114,7 +114,7 @@ def _count_files(folder: Path) -> dict[str, int]:
 
 
 def _unpack(archive: Path, folder: Path, state: _Unpacking, label: str, depth: int) -> None:
-    """Unpack into ``folder`` (made here); ``label`` names the archive in messages, with its outer archive."""
+    """Unpack into ``folder`` (created here); ``label`` names the archive in messages, with its outer archive."""
     folder.mkdir(parents=True)
     problem = "no zip or tar archive, or truncated, damaged or encrypted"
     mend = "get it again, or unpack it by hand and give the folder with --from"
@@ -125,7 +125,7 @@ def _unpack(archive: Path, folder: Path, state: _Unpacking, label: str, depth: i
             raise UserError(f"{label}: archives nested too deeply ({inner.name}); unpack it by hand")
         inner_label = f"{label}/{inner.relative_to(folder)}"
         target = inner.with_name(stem(inner, inner_label))
-        if target.exists():  # a folder of that name lies beside the archive
+        if target.exists():  # there is a folder of that name beside the archive
             target = inner.with_name(inner.name + ".d")
         _unpack(inner, target, state, inner_label, depth - 1)
         inner.unlink()
@@ -145,16 +145,16 @@ def _untar(archive: Path, folder: Path, state: _Unpacking, label: str) -> None:
     with tarfile.open(archive, "r:*", tarinfo=_Member) as source:
         for entry in source:
             if (taken := state.take(entry.name)) is None:
-                state.count(entry.size)  # it is read, though not written
+                state.count(entry.size)  # it is read, although not written
                 continue
             if name := _member_name(taken, entry.isfile() or entry.isdir(), entry.isdir(), folder, label, state):
                 state.count(entry.size)
-                # Files get the rights of this user's umask, not those of whoever packed them.
+                # Files get permissions from this user's umask, not those in the archive.
                 source.extract(entry.replace(name=name, deep=False), folder, set_attrs=False, filter="data")
 
 
 def _open_zip(archive: Path) -> zipfile.ZipFile:
-    """Open a zip, reading the names that tools on Chinese Windows write without saying in which encoding."""
+    """Open a zip, including names that tools on Chinese Windows write without declaring the encoding."""
     for encoding in ("utf-8", "gbk"):
         with suppress(UnicodeDecodeError):
             return zipfile.ZipFile(archive, metadata_encoding=encoding)
@@ -162,7 +162,7 @@ def _open_zip(archive: Path) -> zipfile.ZipFile:
 
 
 def _member_name(name: str, plain: bool, is_folder: bool, folder: Path, label: str, state: _Unpacking) -> str | None:
-    """Return the path below ``folder`` that a member is written to, None for folders and clutter; refuse others."""
+    """Return a member's target path below ``folder``, None for folders and clutter; refuse unsafe ones."""
     if not plain:
         raise UserError(f"{label}: member {name!r} is a link or a device; unpack it by hand if you trust it")
     path = PurePosixPath(name.replace("\\", "/"))
@@ -171,8 +171,8 @@ def _member_name(name: str, plain: bool, is_folder: bool, folder: Path, label: s
     if is_folder or _CLUTTER.intersection(path.parts):
         return None
     if not path.name or len(name.encode(errors="surrogateescape")) > LONGEST:
-        raise UserError(f"{label}: member {name[:80]!r} has no name, or too long a one; unpack it by hand")
-    # Some file systems take a.tif and A.tif for one: what is unpacked must not depend on it.
+        raise UserError(f"{label}: member {name[:80]!r} has no name, or one that is too long; unpack it by hand")
+    # Some file systems treat a.tif and A.tif as one file: the result must not depend on that.
     key = str(folder / path).casefold()
     if key in state.names or (folder / path).exists():
         problem = f"holds {str(path)!r} twice, or once more in capitals"

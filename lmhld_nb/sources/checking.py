@@ -1,4 +1,4 @@
-"""Say what a folder or a file holds (``lmhld data check``); nothing is written."""
+"""Report the content of a folder or file (``lmhld data check``); nothing is written."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -10,11 +10,11 @@ from lmhld_nb.sources import archives, discovery, files
 from lmhld_nb.sources.descriptions import catalogue
 from lmhld_nb.sources.layout import Layout, resolve
 
-_FEW_CODES = 16  # a raster with so few values is taken for a mask
+_FEW_CODES = 16  # a raster with at most so many values counts as a mask
 
 
 def check(path: Path) -> str:
-    """Return what ``path`` holds, in a few lines: data sets or a layout of a folder, header and codes of a file."""
+    """Describe ``path`` in a few lines: matching data sets or layout of a folder, header and codes of a file."""
     if path.is_dir():
         return _describe_folder(path)
     if not path.is_file():
@@ -39,7 +39,7 @@ def _describe_folder(root: Path) -> str:
         return f"{root}: {packed} archives; adopt them with `lmhld data get NAME --from {root}`"
     lines = [f"{root}: {len(names)} image, array and vector files" + (f", {packed} archives" if packed else "")]
     for name, description in catalogue().items():
-        with suppress(UserError):  # it is another data set
+        with suppress(UserError):  # it is a different data set
             scenes = resolve(root, description, name)
             areas = ", ".join(dict.fromkeys(scene.area for scene in scenes))
             lines.append(f"fits the data set '{name}': {len(scenes)} scenes, areas {areas}")
@@ -55,7 +55,7 @@ def _describe_folder(root: Path) -> str:
         resolve(root, layout, "area")
         lines += ["discovered:", text]
     except UserError as error:
-        lines.append(f"the layout cannot be discovered: {error}")
+        lines.append(f"the layout cannot be detected: {error}")
         if isinstance(error, discovery.Ambiguous):
             lines += ["template for --layout:", error.template.rstrip()]
     return "\n".join(lines)

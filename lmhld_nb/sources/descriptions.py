@@ -26,7 +26,7 @@ class Zenodo(config.Strict):
 
 
 class Local(config.Strict):
-    """Data that the user brings; ``where`` says where they come from."""
+    """Data that the user provides; ``where`` says where to get them."""
 
     kind: Literal["local"]
     where: str
@@ -38,9 +38,9 @@ class Description(Layout):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=200)
     title: str
     licence: str
-    citation: str  # stands under what is made from the data
-    synthetic: bool = False  # made up; every figure made from it says so
-    about: dict[str, str] = Field(default_factory=dict)  # by area where these differ: what it is, source, licence
+    citation: str  # shown under everything made from the data
+    synthetic: bool = False  # artificial; every figure made from it says so
+    about: dict[str, str] = Field(default_factory=dict)  # by area if these differ: what it is, source, licence
     source: Annotated[twin.TwinSpec | Zenodo | GitHub | Local, Field(discriminator="kind")]
 
     @model_validator(mode="after")
@@ -54,9 +54,9 @@ class Description(Layout):
 
 
 def catalogue() -> dict[str, Description]:
-    """Return the data sets by name: those of ``params/data``, and of ``LMHLD_WORKDIR`` where that is elsewhere.
+    """Return the data sets by name: those of ``params/data``, and of ``LMHLD_WORKDIR`` if that is elsewhere.
 
-    A description that is wrong is told, and left out: it stops nobody who works with another.
+    Invalid descriptions are reported and left out, so that the others remain usable.
     """
     described: dict[str, Description] = {}
     for name in sorted(_paths()):
@@ -73,7 +73,7 @@ def _paths() -> dict[str, Path]:
 
 
 def describe(name: str) -> Description:
-    """Return the description of one data set; UserError if it is not in the catalogue, or wrong."""
+    """Return the description of a data set; UserError if it is not in the catalogue, or invalid."""
     paths = _paths()
     if name not in paths:
         known, own = ", ".join(sorted(paths)), CATALOGUE / f"{name}.yaml"
@@ -85,7 +85,7 @@ def describe(name: str) -> Description:
 
 
 def overlaid(description: Description, path: Path) -> Description:
-    """Return ``description`` with the keys of a layout file over its own; UserError if they do not go together."""
+    """Return ``description`` with its keys overridden by a layout file; UserError if they are inconsistent."""
     layout = config.read_yaml(path, Layout)
     content = description.model_dump(exclude_unset=True) | {"layout": "parts"}
     try:
@@ -95,12 +95,12 @@ def overlaid(description: Description, path: Path) -> Description:
 
 
 def key_of(description: Description) -> str:
-    """Return a hash of all that decides what the data are; new keys at their defaults leave prepared data ready."""
+    """Return a hash of all that determines the data; new keys at their defaults do not invalidate prepared data."""
     words = {"title", "licence", "citation", "about", "source"}
     content = description.model_dump(mode="json", exclude=words, exclude_defaults=True)
     content["source"] = description.source.model_dump(mode="json")
     if isinstance(description.source, twin.TwinSpec):
         content["twin_version"] = twin.TWIN_VERSION
     elif isinstance(description.source, Zenodo):
-        content["source"]["files"] = {}  # as the hash of a record began, so that prepared data stay ready
+        content["source"]["files"] = {}  # as in early versions, so that prepared data stay valid
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

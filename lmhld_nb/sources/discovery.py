@@ -1,7 +1,7 @@
-"""Discovery: find out how an unknown folder of patches is laid out, or say why it cannot be known.
+"""Discovery: detect the layout of an unknown folder of patches, or say why that is impossible.
 
-Areas, splits, images and masks are recognised by the words in names, band axis and mask codes by looking into some
-files. The result is a ``Layout`` as a user would write it; where two are possible it is refused with a template.
+Areas, splits, images and masks are recognised by words in names, the band axis and mask codes by reading some files.
+The result is a ``Layout`` as a user would write it; if two are possible, it is refused with a template.
 """
 
 import json
@@ -22,7 +22,7 @@ from lmhld_nb.sources.layout import SPLITS, Layout, Part, area_rank, nodata_code
 
 _SAMPLED_IMAGES, _SAMPLED_MASKS = 4, 48
 
-# What names of folders and files say
+# Names of folders and files
 
 _ROLES = {
     "image": "img imgs image images sat satellite tile tiles rgbn bgrn",
@@ -30,33 +30,33 @@ _ROLES = {
     "seg target targets",
     "other": "dem dsm slope elevation aspect hillshade",
 }
-_FILLERS = "data dataset patch patches array landslide landslides lmhld set"  # may stand around an id
+_FILLERS = "data dataset patch patches array landslide landslides lmhld set"  # may surround an id
 _CHINESE_NAMES = (
     "里约 rio, 里约热内卢 rio, 北海道 hokkaido, 艾米利亚 emilia_romagna, 艾米利亚罗马涅 emilia_romagna, 尼泊尔 gorkha, "
     "廓尔喀 gorkha, 九寨沟 jiuzhaigou, 汶川 wenchuan, 台湾 taiwan, 臺灣 taiwan"
 )
-TWO = " and "  # stands between the areas of a name that speaks of two
+TWO = " and "  # separates the areas in a name with two of them
 _Mark = tuple[str, str]  # a known word's kind (area, split, role or filler) and value
 
 
 @dataclass(frozen=True)
 class Group:
-    """Files of one folder whose names differ in an id only, and what the names say of them."""
+    """Files of one folder whose names differ only in an id, and what the names tell about them."""
 
     pattern: str
-    role: str | None  # image, mask, other (elevation and the like), None where no name says
+    role: str | None  # image, mask, other (elevation and the like), None if unknown
     area: str | None
     split: str | None
-    key: str  # what is left of the names without words for images and masks: the same for both of a pair
+    key: str  # the names without words for images and masks: equal for both of a pair
     files: dict[str, str]  # id → path
 
     @property
     def folder(self) -> str:
-        """Where the files lie, below the data's folder."""
+        """The folder of the files, relative to that of the data."""
         return self.pattern.rpartition("/")[0]
 
     def some(self, count: int) -> list[str]:
-        """Return at most ``count`` of its paths, evenly spread from first to last."""
+        """Return at most ``count`` of its paths, evenly spaced from first to last."""
         paths = list(self.files.values())
         indices = np.unique(np.linspace(0, len(paths) - 1, min(count, len(paths))).astype(int))
         return [paths[index] for index in indices]
@@ -64,7 +64,7 @@ class Group:
 
 @cache
 def _words(letters: bool) -> dict[str, _Mark]:
-    """Return kind and value of each known word, without what stands between its parts; with ``letters`` X and Y."""
+    """Return kind and value of each known word, without separators between its parts; with ``letters`` X and Y."""
     words = {word: ("filler", "") for word in _FILLERS.split()}
     words |= {word: ("role", role) for role, listed in _ROLES.items() for word in listed.split()}
     words |= {word: ("split", split) for word, split in SPLITS.items()}
@@ -78,7 +78,7 @@ def _words(letters: bool) -> dict[str, _Mark]:
 def _known(letters: bool) -> str:
     """Return a regular expression of a known word: not inside another one, but with a capital (TrainData) beside it."""
     words = sorted(_words(letters).items(), key=lambda item: len(item[0]), reverse=True)
-    between = {"area": r"[\W_]*"}  # what may stand between an area's letters: EmiliaRomagna, Rio_de-Janeiro
+    between = {"area": r"[\W_]*"}  # allowed between an area's letters: EmiliaRomagna, Rio_de-Janeiro
     listed = "|".join(between.get(kind, "").join(map(re.escape, word)) for word, (kind, _) in words)
     return rf"(?:(?<![^\W\d_])|(?<=[a-z])(?=[A-Z]))(?i:{listed})(?![a-z])"
 
@@ -88,12 +88,12 @@ def _bare(text: str) -> str:
 
 
 def group_files(files: list[str], root: Path) -> list[Group]:
-    """Sort files into groups of one folder, name pattern and suffix; UserError without images."""
+    """Group files by folder, name pattern and suffix; UserError if there are no images."""
     groups: dict[str, dict[str, str]] = defaultdict(dict)
     for path in (path for path in files if path.lower().endswith(SUFFIXES)):
         folder, stem = path.rpartition("/")[0], PurePosixPath(path).stem
         word = _known(arrays.is_array_file(Path(path)))
-        # Known words at the ends of a name are no part of the id.
+        # Known words at the ends of a name are not part of the id.
         ends = rf"((?:[\W_]*{word})*[\W_]*)(.*?)([\W_]*(?:{word}[\W_]*)*)"
         before, middle, after = re.fullmatch(ends, stem).groups()  # type: ignore[union-attr]
         name = f"{before}{{id}}{after}{path[len(path) - len(PurePosixPath(path).suffix) :]}"
@@ -104,7 +104,7 @@ def group_files(files: list[str], root: Path) -> list[Group]:
 
 
 def _group(pattern: str, paths: dict[str, str]) -> Group:
-    """Read what the words in folders' names and the files' own say: the innermost counts."""
+    """Interpret the words in the names of folders and files; the innermost one counts."""
     *folders, stem = PurePosixPath(pattern).with_suffix("").parts
     area, split, role = None, None, None
     key: list[str] = []
@@ -116,7 +116,7 @@ def _group(pattern: str, paths: dict[str, str]) -> Group:
         areas, splits, roles = ([value for kind, value in marks if kind == one] for one in ("area", "split", "role"))
         area, split = TWO.join(dict.fromkeys(areas)) or area, splits[-1] if splits else split
         own = next((role for role in ("other", "mask", "image") if role in roles), None)
-        # masks/image_1.tif is a mask; images/1_mask.tif is one too.
+        # masks/image_1.tif is a mask, and so is images/1_mask.tif.
         role = "mask" if last and role == "mask" else own or role
         for word, (kind, _) in zip(words, marks, strict=True):
             name = name.replace(word, "", 1) if kind == "role" else name
@@ -124,22 +124,22 @@ def _group(pattern: str, paths: dict[str, str]) -> Group:
     return Group(pattern, role, area, split, "/".join(key), paths)
 
 
-# What files say
+# Content of files
 
 _Pairs = list[tuple[Group, Group]]
 
 
 class Ambiguous(UserError):
-    """A layout that can be read in two ways; ``template`` is the YAML for the user to complete."""
+    """A layout with two possible readings; ``template`` is the YAML for the user to complete."""
 
     template = ""
 
 
 def discover(root: Path, declared: Layout) -> tuple[Layout, str]:
-    """Find the layout of the folder ``root``, which holds images in any depth, and describe it in a line per part.
+    """Detect the layout of the folder ``root``, with images at any depth, and describe it in one line per part.
 
-    ``declared`` is what is known beforehand: with parts, all of it. Raises `Ambiguous`, with a template, where
-    something is not clear.
+    ``declared`` is what is known beforehand: with parts, everything. Raises `Ambiguous`, with a template, if
+    something is unclear.
     """
     if declared.parts:
         return declared, ""
@@ -159,7 +159,7 @@ def discover(root: Path, declared: Layout) -> tuple[Layout, str]:
 
 
 def _pair_all(root: Path, groups: list[Group], pairs: _Pairs) -> list[str]:
-    """Find each image group's masks, adding to ``pairs``; return what is left out of the data set."""
+    """Find the masks of each image group, adding to ``pairs``; return what the data set leaves out."""
     masks = [group for group in groups if group.role == "mask"]
     ignored = [f"{group.pattern} ({len(group.files)})" for group in groups if group.role == "other"]
     for image in sorted((g for g in groups if g.role in ("image", None)), key=lambda g: g.role is None):
@@ -171,7 +171,7 @@ def _pair_all(root: Path, groups: list[Group], pairs: _Pairs) -> list[str]:
         if candidates:
             pairs.append((image, candidates[0]))
         elif image.role is None and len(image.files) == 1:
-            ignored.append(first)  # a lone overview picture
+            ignored.append(first)  # a single overview picture
         else:
             raise Ambiguous(f"{root / first}: no masks found for it")
     if alone := [mask for mask in masks if mask not in [paired for _, paired in pairs]]:
@@ -180,7 +180,7 @@ def _pair_all(root: Path, groups: list[Group], pairs: _Pairs) -> list[str]:
 
 
 def _look_into(root: Path, declared: Layout, image: Group, mask: Group, groups: list[Group]) -> tuple[Part, str, bool]:
-    """Open some files of a pair of groups and return its part of the layout, a line on it, and if all have a CRS."""
+    """Open some files of a pair of groups; return its part of the layout, a line about it, and if all have a CRS."""
     folder, paths = root / image.folder, [root / path for path in image.some(_SAMPLED_IMAGES)]
     area = image.area
     if area is None and declared.known_areas:
@@ -196,7 +196,7 @@ def _look_into(root: Path, declared: Layout, image: Group, mask: Group, groups: 
     sizes = [header.shape[-2:] if channels == "first" else header.shape[-3:-1] for header in headers]
     codes = _landslide_codes(root, mask, declared)
     own = compile_pattern(image.pattern)
-    # images/{id}.tif would also fit images/1_mask.tif
+    # images/{id}.tif would also match images/1_mask.tif
     exclude = tuple(g.pattern for g in groups if g.pattern != image.pattern and own.fullmatch(g.some(1)[0]))
     settings: dict[str, Any] = {"channels": channels, "landslide_codes": codes, "stack": stack, "split": image.split}
     part = Part(images=image.pattern, masks=mask.pattern, area=area, exclude=exclude, **settings)
@@ -221,7 +221,7 @@ def _axis(path: Path, header: Header, bands: tuple[str, ...]) -> str:
 
 
 def _landslide_codes(root: Path, mask: Group, declared: Layout) -> tuple[int, ...]:
-    """Return the codes that mean landslide: 1 or 255, or those the description states."""
+    """Return the codes that mean landslide: 1 or 255, or those in the description."""
     landslide = declared.landslide_codes
     stated = {"landslide_codes", "label_nodata_codes"} & declared.model_fields_set
     allowed = [{0, *landslide, *nodata_codes(declared, landslide)}] if stated else [{0, 1}, {0, 255}]

@@ -1,6 +1,6 @@
-"""Files of a Zenodo record or another address: listed, fetched, and verified before they get their name.
+"""Files of a Zenodo record or another address: listed, downloaded, and verified before they get their name.
 
-A transfer goes on where the last one stopped: LMHLD's archives are large, and pooch would start again from nothing.
+A transfer continues where the last one stopped: LMHLD's archives are large, and pooch would start from scratch.
 """
 
 import os
@@ -19,25 +19,25 @@ from lmhld_nb.seals import digest_of
 
 API = "https://zenodo.org/api/records"
 API_VARIABLE = "LMHLD_ZENODO_API"  # environment variable with another base address (a mirror, or a test server)
-TIMEOUT = (15.0, 60.0)  # seconds until a connection, or the next bytes on it, are given up
-ATTEMPTS = 6  # in a row that bring no byte, before the download is given up
-PAUSE = 2.0  # seconds before the next attempt, doubled with each that brings nothing, up to a minute
+TIMEOUT = (15.0, 60.0)  # time-outs in seconds of a connection, and of the next bytes on it
+ATTEMPTS = 6  # in a row without a byte, before the download is abandoned
+PAUSE = 2.0  # seconds before the next attempt, doubled after each without a byte, up to a minute
 
-# Whole bytes: a packed transfer could not be resumed at a byte position.
+# No compression: a compressed transfer could not be resumed at a byte position.
 _HEADERS = {"User-Agent": f"lmhld-nb/{__version__}", "Accept-Encoding": "identity"}
-_CHUNK = 1 << 16  # what a stall costs at most
+_CHUNK = 1 << 16  # lost in a stall at most
 _LARGEST_RECORD = 16 << 20  # bytes
-_LARGEST_FILE = 100 << 30  # bytes, where the size is not known beforehand
+_LARGEST_FILE = 100 << 30  # bytes, if the size is not known beforehand
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """One file: name, address, size in bytes and MD5 (hexadecimal); None where these are not known beforehand."""
+    """One file: name, address, size in bytes and MD5 (hexadecimal); None if not known beforehand."""
 
     name: str
     url: str
-    size: int | None = None  # without it a transfer cannot go on: it begins again
+    size: int | None = None  # without it, a transfer cannot be resumed: it starts again
     md5: str | None = None
 
 
@@ -53,13 +53,13 @@ class _Entry(config.Strict, extra="ignore"):
 
 
 class _Record(config.Strict, extra="ignore"):
-    """What is read of a record of Zenodo."""
+    """The part of a Zenodo record that is read."""
 
     files: tuple[_Entry, ...] = Field(min_length=1, max_length=10_000)
 
 
 def _answer(address: str) -> bytes:
-    """Return what a server answers; requests' error where it is longer than a record can be, or takes over a minute."""
+    """Return a server's answer; requests' error if it is longer than any record, or takes more than a minute."""
     content, end = b"", time.monotonic() + 60
     with requests.get(address, headers=_HEADERS, timeout=TIMEOUT, stream=True) as answer:
         for chunk in answer.iter_content(_CHUNK):
@@ -70,12 +70,12 @@ def _answer(address: str) -> bytes:
 
 
 def list_files(doi: str) -> list[RemoteFile]:
-    """List the files of the Zenodo record that ``doi`` names; UserError if there is no connection or no record."""
+    """List the files of the Zenodo record ``doi``; UserError if there is no connection or no record."""
     hint = "try later, or download its files in a browser and adopt them with --from FOLDER"
     address = f"{os.environ.get(API_VARIABLE, API).rstrip('/')}/{doi.rsplit('.', 1)[-1]}"
     try:
         record = _Record.model_validate_json(_answer(address))
-    except ValidationError as error:  # a web page, or the record of an error
+    except ValidationError as error:  # a web page, or an error record
         problem = f"the server's answer is not a record with files ({config.explain(error)})"
         raise UserError(f"doi:{doi}: {problem}; {hint}") from error
     except requests.RequestException as error:
@@ -87,7 +87,7 @@ def list_files(doi: str) -> list[RemoteFile]:
 
 
 def fetch(file: RemoteFile, folder: Path, progress: bool = True) -> Path:
-    """Fetch one file into ``folder`` and verify it, continuing where an earlier attempt stopped (``NAME.part``)."""
+    """Download a file into ``folder`` and verify it, continuing an earlier attempt (``NAME.part``)."""
     target, part = folder / file.name, folder / f"{file.name}.part"
     if target.is_file():
         if file.md5 is None or (target.stat().st_size == file.size and digest_of(target, "md5") == file.md5):
@@ -109,7 +109,7 @@ def fetch(file: RemoteFile, folder: Path, progress: bool = True) -> Path:
 
 
 def _complete(file: RemoteFile, part: Path, bar: tqdm) -> None:
-    """Connect again and again until ``part`` has the file's size, or a transfer has come to its end."""
+    """Reconnect until ``part`` has the file's size, or a transfer has reached its end."""
     silent = 0
     while file.size is None or not part.exists() or _size(part) < file.size:
         before, problem = _size(part), "the server closed the connection"
@@ -143,15 +143,15 @@ def _transfer(file: RemoteFile, part: Path, bar: tqdm) -> None:
             for chunk in answer.iter_content(_CHUNK):
                 sink.write(chunk)
                 bar.update(len(chunk))
-                if sink.tell() > (file.size or _LARGEST_FILE):  # cannot be right: no use waiting for the end
+                if sink.tell() > (file.size or _LARGEST_FILE):  # cannot be right: do not wait for the end
                     break
 
 
 def _reason(error: requests.RequestException) -> str:
-    """Say in a few words why an answer did not come or broke off."""
+    """Say in a few words why there was no answer, or why it broke off."""
     if error.response is not None:
         return f"the server answered {error.response.status_code}"
-    if isinstance(error, requests.Timeout) or "timed out" in str(error):  # what a time-out in mid-answer becomes
+    if isinstance(error, requests.Timeout) or "timed out" in str(error):  # the form of a time-out in mid-answer
         return f"nothing for {TIMEOUT[1]:g} s"
     return "no connection" if isinstance(error, requests.ConnectionError) else rasters.short(error)
 

@@ -1,4 +1,4 @@
-"""Files below a folder: listed, found by path patterns, and looked into.
+"""Files below a folder: listed, matched by path patterns, and inspected.
 
 A pattern is a path below a data set's folder in which ``{area}``, ``{split}`` and ``{id}`` (the scene's name) are read,
 ``{ext}`` is any image suffix, ``*`` anything but ``/``, and ``**/`` any number of folders.
@@ -36,7 +36,7 @@ def list_files(root: Path) -> list[str]:
     files, seen = [], set()
     for folder, below, names in os.walk(root, onerror=unreadable, followlinks=True):
         below[:] = sorted(name for name in below if name[0] != "." and name != "__MACOSX")
-        if (real := os.path.realpath(folder)) in seen:  # a link that leads back
+        if (real := os.path.realpath(folder)) in seen:  # a circular link
             below.clear()
             continue
         seen.add(real)
@@ -46,13 +46,13 @@ def list_files(root: Path) -> list[str]:
 
 
 def match_files(pattern: str, files: list[str]) -> dict[str, dict[str, str]]:
-    """Return those of ``files`` that fit ``pattern``, in their order, each with the text of its placeholders."""
+    """Return those of ``files`` that match ``pattern``, in order, each with the text of its placeholders."""
     regex = compile_pattern(pattern)
     return {path: match.groupdict() for path in files if (match := regex.fullmatch(path))}
 
 
 def placeholders(pattern: str) -> set[str]:
-    """Return the names that ``pattern`` captures, the folders of ``**/`` included."""
+    """Return the names that ``pattern`` captures, including the folders of ``**/``."""
     return set(compile_pattern(pattern).groupindex)
 
 
@@ -85,11 +85,11 @@ def natural_key(text: str) -> list[Any]:
 
 @dataclass(frozen=True)
 class Header:
-    """What a file's header says."""
+    """The content of a file's header."""
 
     shape: tuple[int, ...]  # as stored; (bands, rows, cols) for rasters
     dtype: np.dtype
-    array: bool  # an array file, whose band axis may be anywhere
+    array: bool  # an array file, whose band axis may be first or last
     crs: str | None = None
     resolution: tuple[float, float] | None = None  # in units of the coordinate system
     nodata: float | None = None
@@ -97,7 +97,7 @@ class Header:
 
 
 def read_header(path: Path, key: str | None = None) -> Header:
-    """Look at the header of an image or array file; UserError if it cannot be read, or is a TIFF of several pages."""
+    """Read the header of an image or array file; UserError if it cannot be read, or is a multi-page TIFF."""
     if arrays.is_array_file(path):
         with arrays.open_array(path, key) as array:
             return Header(tuple(array.shape), np.dtype(array.dtype), array=True)
@@ -106,7 +106,7 @@ def read_header(path: Path, key: str | None = None) -> Header:
             pages = f"holds {len(source.subdatasets)} separate pages instead of bands"
             raise UserError(f"{path}: {pages}; save each image as one TIFF with its bands together")
         alpha = source.count == 4 and source.colorinterp[3].name == "alpha"
-        # A 4-band PNG is always said to have alpha; it is near infrared unless it is opaque throughout.
+        # A 4-band PNG always declares alpha; the band is near infrared unless it is opaque throughout.
         opaque = np.iinfo(source.dtypes[3]).max if alpha else 0
         windows = scenes.strips(source.shape, 512) if alpha else ()
         blank = alpha and all((rasters.read_raster(source, path, strip, [4]) == opaque).all() for strip in windows)
@@ -116,7 +116,7 @@ def read_header(path: Path, key: str | None = None) -> Header:
 
 
 def codes_in(path: Path, key: str | None = None) -> dict[int, int] | None:
-    """Return the pixels of each value of a mask (of some, where there are over 65,536); None for fractions."""
+    """Return the pixels of each value of a mask (of some, if there are over 65,536); None for fractions."""
     codes: Counter[int] = Counter()
     for block in _blocks(path, key, 512):
         native = block.astype(block.dtype.newbyteorder("="), copy=False)
@@ -131,14 +131,14 @@ def codes_in(path: Path, key: str | None = None) -> dict[int, int] | None:
 
 
 def check_codes(scene: scenes.Scene, codes: Mapping[int, int] | None, key: str, stated: bool) -> str:
-    """Return what must be told of the values of a scene's mask (`codes_in`), empty where each is a declared code.
+    """Return a warning about the values of a scene's mask (`codes_in`), empty if each is a declared code.
 
-    ``key`` declares landslide codes, ``stated`` says that it was given: only then other values count as background.
-    UserError for what cannot be meant: fractions, no landslide, other values than the usual ones, or no background.
+    ``key`` declares landslide codes, ``stated`` says that it was given: only then do other values count as background.
+    UserError for masks that cannot be right: fractions, no landslide, unusual values, or no background.
     """
     mask, landslide, known = scene.mask, scene.landslide_codes, {*scene.landslide_codes, *scene.label_nodata_codes}
     if mask is None or codes is None:
-        raise UserError(f"{mask}: holds fractions, no codes; write 1 where landslide and 0 elsewhere")
+        raise UserError(f"{mask}: holds fractions, not codes; write 1 for landslide and 0 elsewhere")
     write = f'`rio calc --not-masked -f GTiff -t uint8 "({{}})" {shlex.quote(mask.name)} codes.tif`'.format
     listed = ", ".join(f"{code} ({codes[code]:,} px)" for code in sorted(codes)[:6]) + ", …" * (len(codes) > 6)
     others = codes.keys() - known - {0}
@@ -147,7 +147,7 @@ def check_codes(scene: scenes.Scene, codes: Mapping[int, int] | None, key: str, 
     if others:
         problem = f"{mask.name if stated else mask}: holds {listed}, values without a meaning"
         if stated:
-            return f"{problem}, taken for background"
+            return f"{problem}, treated as background"
         mend = f"write 1 for all: {write('> (read 1) 0')}"
         raise UserError(f"{problem}; if they number landslides, {mend}; if they are background, give {key}")
     if codes.keys() <= known - {0}:

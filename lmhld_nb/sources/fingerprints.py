@@ -1,4 +1,4 @@
-"""Fingerprints of data: what is read, not where it lies or when it was written."""
+"""Fingerprints of data: of their content, not of their location or date."""
 
 import hashlib
 import json
@@ -22,10 +22,10 @@ _SIDECARS = (".shx", ".dbf", ".prj")  # a Shapefile is several files
 
 
 def of_scenes(scenes: Sequence[Scene], hashes: Mapping[str, str], root: Path) -> str:
-    """Return 16 hexadecimal digits for the content of scenes (`hashes_of`), wherever it lies."""
+    """Return 16 hexadecimal digits for the content of scenes (`hashes_of`), whatever its location."""
     digest = hashlib.sha256()
     for scene in sorted(scenes, key=lambda scene: scene.name):
-        # A new key at its default is left out: fingerprints are as they were before it was there.
+        # A new key at its default is left out, so that fingerprints are the same as before it existed.
         content = {key: value for key, value in asdict(scene).items() if key not in _NEW or value is not None}
         for key in PATHS:
             path = content.pop(key)
@@ -37,7 +37,7 @@ def of_scenes(scenes: Sequence[Scene], hashes: Mapping[str, str], root: Path) ->
 
 
 def of_areas(scenes: Sequence[Scene]) -> dict[str, str]:
-    """Return the SHA-256 of what is read of each area's scenes, pixels and labels, however files pack them."""
+    """Return the SHA-256 of the pixels and labels of each area's scenes, independent of the file format."""
     digests: dict[str, Any] = {}
     for scene in sorted(scenes, key=lambda scene: scene.name):
         values, labels, _ = read_all(scene, scene.bands)
@@ -48,7 +48,7 @@ def of_areas(scenes: Sequence[Scene]) -> dict[str, str]:
 
 
 def files_of(scenes: Iterable[Scene]) -> list[Path]:
-    """Return the files of ``scenes``, each once, in their order."""
+    """Return the files of ``scenes``, each once, in order."""
     paths = dict.fromkeys(path for scene in scenes for key in PATHS if (path := getattr(scene, key)) is not None)
     return list(dict.fromkeys(file for path in paths for file in _with_sidecars(path)))
 
@@ -63,11 +63,11 @@ def hashes_of(scenes: Iterable[Scene], root: Path, cache: Path, progress: bool =
 
     ``cache`` is a JSON file of hashes: only files of another size or date are read again.
     """
-    # Relative to the data, so that the cache serves where data set and cache were moved together.
+    # Relative to the data, so that the cache stays valid if data set and cache are moved together.
     names = {file: os.path.relpath(file, root) for file in files_of(scenes)}
     try:
         cached = json.loads(cache.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):  # nothing cached, or not readable: only time is lost
+    except (FileNotFoundError, ValueError):  # nothing cached, or unreadable: this only costs time
         cached = {}
     try:
         stats = {file: [(status := file.stat()).st_size, status.st_mtime_ns] for file in names}
@@ -79,6 +79,6 @@ def hashes_of(scenes: Iterable[Scene], root: Path, cache: Path, progress: bool =
                 cached[names[file]] = [*stats[file], value]
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read ({error.strerror}); repair or fetch it again") from error
-    if stale and os.access(cache.parent, os.W_OK):  # a shared, read-only data folder is read anew each time
+    if stale and os.access(cache.parent, os.W_OK):  # a shared, read-only data folder is read again each time
         config.write_json(cache, {name: cached[name] for name in names.values()})
     return {name: str(cached[name][2]) for name in names.values()}

@@ -1,4 +1,4 @@
-"""Data on GitHub: archives of commits, the files taken from them, and tiles put together to scenes."""
+"""Data on GitHub: archives of commits, the files taken from them, and tiles assembled into scenes."""
 
 import os
 import re
@@ -24,7 +24,7 @@ Place = Annotated[int, Field(ge=0, le=1_000_000)]
 class Mosaic(Layout):
     """Tiles of one scene, which becomes TO_rgb.npy (all bands, 0 to 255) and TO_mask.npy.
 
-    ``places`` gives a tile's upper left row and column by its {id} (others are left out); empty: ids say it (128_512).
+    ``places`` gives a tile's upper left row and column by its {id} (others left out); empty: ids are these (128_512).
     """
 
     to: str = Field(pattern=r"^\w+$")
@@ -37,18 +37,18 @@ class Archive(config.Strict):
     repository: str = Field(pattern=r"^[\w-][\w.-]*/[\w-][\w.-]*$")
     commit: str = Field(pattern=r"^[0-9a-f]{40}$")
     files: dict[str, str]  # path pattern there → path here, which may hold {id}
-    # {id} there is a place, from 0, among the numbers 1 to this as text; here the number.
+    # {id} there is a position, from 0, among the numbers 1 to this sorted as text; here it is the number.
     sorted_as_text: Annotated[int, Field(ge=0, le=100_000)] = 0
     mosaics: tuple[Mosaic, ...] = ()
 
     @cached_property
     def numbers(self) -> dict[str, str]:
-        """The numbers at the places of `sorted_as_text`."""
+        """The numbers at the positions of `sorted_as_text`."""
         return {str(place): n for place, n in enumerate(sorted(map(str, range(1, self.sorted_as_text + 1))))}
 
 
 class GitHub(config.Strict):
-    """Archives of commits. ``sha256`` is, by area, of what is read (`fingerprints.of_areas`), not of files."""
+    """Archives of commits. ``sha256`` is that of each area's content (`fingerprints.of_areas`), not of files."""
 
     kind: Literal["github"]
     archives: tuple[Archive, ...]
@@ -56,7 +56,7 @@ class GitHub(config.Strict):
 
 
 def fetch(source: GitHub, home: Path, progress: bool) -> Path:
-    """Download what is not there, unpack it, put tiles together; return the folder. Interrupted archives restart."""
+    """Download what is missing, unpack it, assemble tiles; return the folder. Interrupted archives restart."""
     base = os.environ.get(ADDRESS_VARIABLE, "https://github.com").rstrip("/")
     for archive in source.archives:
         name = archive.repository.replace("/", "-")
@@ -70,7 +70,7 @@ def fetch(source: GitHub, home: Path, progress: bool) -> Path:
 
 
 def _place_of(archive: Archive, member: str) -> str | None:
-    """Return the path here of an archive's member, None for those that are not taken."""
+    """Return the local path of an archive's member, None for those left out."""
     path = member.partition("/")[2]  # without the archive's own folder, REPOSITORY-COMMIT
     for pattern, target in archive.files.items():
         if fits := match_files(pattern, [path]):
@@ -80,9 +80,9 @@ def _place_of(archive: Archive, member: str) -> str | None:
 
 
 def _assemble(mosaic: Mosaic, folder: Path, target: Path) -> None:
-    """Write the scene that tiles make; where they overlap, the last one counts.
+    """Write the scene assembled from tiles; where they overlap, the last one counts.
 
-    Black pixels that hang together with what no tile covers are no data, 0 and 255 in the mask; others become 1.
+    Black pixels connected to ground without tiles are no data, 0 and 255 in the mask; others become 1.
     """
     tiles = []
     for scene in resolve(folder, mosaic, "tile"):

@@ -1,4 +1,4 @@
-"""Layouts: how a data set's files lie in folders, and the Scenes they make.
+"""Layouts: how a data set's files are arranged in folders, and the resulting Scenes.
 
 A layout is declared in YAML with the path patterns of ``lmhld_nb.sources.files``. A mask belongs to the image
 with the same ``{area}``, ``{split}``, ``{id}`` and ``**/``.
@@ -33,7 +33,7 @@ _Images = dict[str, dict[str, str]]  # path → text of each placeholder
 
 
 class Part(config.Strict):
-    """Files of one kind: patterns of the images and of what is known of them, and how they differ from the layout."""
+    """Files of one kind: path patterns of images and their labels, and differences from the layout."""
 
     images: str
     masks: str | None = None
@@ -43,13 +43,13 @@ class Part(config.Strict):
     where: str | None = None
     exclude: tuple[str, ...] = ()
     area: str | None = None
-    ids: str | None = Field(None, pattern=rf"^{_RUN}( {_RUN})*$")  # what {id} may be: 1-615 ls_7
+    ids: str | None = Field(None, pattern=rf"^{_RUN}( {_RUN})*$")  # allowed values of {id}: 1-615 ls_7
     split: Split | None = None
     stack: bool = False  # one array file holds many images
     channels: Channels | None = None
     landslide_codes: tuple[Code, ...] | None = None
-    optional: bool = False  # may be absent
-    unlabelled: bool = False  # images may lack labels, and can be mapped then, but not scored
+    optional: bool = False  # may be missing
+    unlabelled: bool = False  # images may lack labels; they can then be mapped, but not scored
 
     @model_validator(mode="after")
     def _check(self) -> Part:
@@ -64,7 +64,7 @@ class Part(config.Strict):
         return self
 
     def match(self, pattern: str, files: list[str]) -> _Images:
-        """Return the files that fit ``pattern`` and ``ids``, each with the text of its placeholders."""
+        """Return the files that match ``pattern`` and ``ids``, each with the text of its placeholders."""
         fits = match_files(pattern, files)
         if self.ids is None:
             return fits
@@ -78,18 +78,18 @@ class Part(config.Strict):
 
 
 class Layout(config.Strict):
-    """How a data set's images lie and are read (what ``--layout`` gives); uncommented keys are those of `Scene`."""
+    """How a data set's images are stored and read (as in ``--layout``); uncommented keys are those of `Scene`."""
 
-    layout: Literal["parts", "discover"] = "parts"  # discover: areas, images and masks by the words in names
+    layout: Literal["parts", "discover"] = "parts"  # discover: recognise areas, images and masks by words in names
     parts: tuple[Part, ...] = ()
-    areas: dict[str, str] = Field(default_factory=dict)  # a folder's name for an area → its key, compared by letters
+    areas: dict[str, str] = Field(default_factory=dict)  # folder name of an area → its key; only letters are compared
     known_areas: bool = False  # every area must be one of the paper's seven
     bands: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(config.each_once)] = BANDS
     channels: Channels = "first"
     image_key: str | None = None
     mask_key: str | None = None
     landslide_codes: tuple[Code, ...] = (1,)
-    label_nodata_codes: tuple[Code, ...] | None = None  # left out: 255, unless that is a landslide code
+    label_nodata_codes: tuple[Code, ...] | None = None  # default: 255, unless that is a landslide code
     nodata: float | tuple[float, ...] | dict[str, float | tuple[float, ...]] | None = None  # for all, or by area
     scale: config.Positive = 1.0
     resolution_m: Metres | dict[str, Metres] | None = None  # for all, or by area
@@ -106,10 +106,10 @@ class Layout(config.Strict):
 
 
 def resolve(root: Path, layout: Layout, name: str, tell: Callable[[str], object] = str) -> list[Scene]:
-    """Return the Scenes that ``layout`` finds below ``root``, by area (``name`` where none is declared), split, name.
+    """Return the Scenes of ``layout`` below ``root``, by area (``name`` if none is declared), split and name.
 
-    A split that has images but no masks at all, as competitions publish them, is left out, and ``tell`` is told so.
-    UserError where no file fits, images and masks do not pair, two have one name, or an area or split is unknown.
+    A split with images but no masks at all, as published by competitions, is left out, with a message to ``tell``.
+    UserError if no file matches, images and masks do not pair, two share a name, or an area or split is unknown.
     """
     files = list_files(root)
     by_name: dict[str, Scene] = {}
@@ -162,12 +162,12 @@ def nodata_codes(layout: Layout, landslide_codes: tuple[int, ...]) -> tuple[int,
 def _scenes(
     image: Path, layout: Layout, part: Part, captured: dict[str, str], beside: dict[str, Path], name: str
 ) -> list[Scene]:
-    """Return the scene of an image, or those of a stack; ``beside`` are its masks, polygons and elevation."""
+    """Return the scene of an image, or those of a stack; ``beside`` has its masks, polygons and elevation."""
     area, word = _area(image, layout, part, captured, name), captured.get("split", "")
     split = part.split or SPLITS.get(word.lower())
     if word and split is None:
         expected = ", ".join(SPLITS)
-        raise UserError(f"{image}: '{word}' is no split; expected {expected}: fix it in the part with `split:`")
+        raise UserError(f"{image}: '{word}' is not a split; expected {expected}: fix it in the part with `split:`")
     mask, polygons = beside.get("masks"), beside.get("polygons")
     if mask is not None and polygons is not None:
         raise UserError(f"{image}: has both {mask.name} and {polygons.name}; remove one of them")
@@ -223,12 +223,12 @@ def _pair(root: Path, part: Part, kind: str, images: _Images, files: list[str]) 
     keys = {path: tuple(captured[name] for name in names) for path, captured in images.items()}
     pairs = {path: by_key[key] for path, key in keys.items() if key in by_key}
     alone = [path for path in keys if path not in pairs]
-    if alone and kind != "dem" and not part.unlabelled:  # elevation may be there for some scenes only
+    if alone and kind != "dem" and not part.unlabelled:  # elevation may exist for some scenes only
         count = f"{len(alone)} of {len(images)} images have none"
         fits = f"no file fits `{kind}: {pattern}` ({count})"
         raise UserError(f"{root / alone[0]}: {fits}; complete the data or correct the pattern")
     unused = sorted(set(by_key.values()) - set(pairs.values()))
-    # Where labels may be lacking, outlines under a wrong name would be passed over in silence.
+    # If labels are optional, outlines under a wrong name would be ignored silently.
     if unused and (kind == "masks" or (kind == "polygons" and part.unlabelled)):
         what = "a mask" if kind == "masks" else "a file of polygons"
         count = f"without its image ({len(unused)} such)"

@@ -1,4 +1,4 @@
-"""Training: one RunSpec in, one finished run folder out."""
+"""Training: from a RunSpec to a finished run folder."""
 
 from lmhld_nb.training.loop import train
 

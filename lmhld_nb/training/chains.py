@@ -1,8 +1,8 @@
-"""Serial training, LMHLD_part: areas are learnt one after another, each from the weights before (paper 3.2 (4)).
+"""Serial training, LMHLD_part: areas are learnt one after another, each from the previous weights (paper 3.2 (4)).
 
-A chain is a list of RunSpecs, each of which names the one before as its parent. What a stage does with its parent's
-weights is a row of a table, the schedule: each group of layers is ``fresh`` (drawn anew), ``frozen`` (left as it is,
-statistics of batch normalisation included) or ``finetune`` (trained on).
+A chain is a list of RunSpecs, each naming the previous one as its parent. How a stage treats its parent's weights is
+one row of a table, the schedule: each group of layers is ``fresh`` (initialised at random), ``frozen`` (unchanged,
+including the statistics of batch normalisation) or ``finetune`` (trained further).
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -25,13 +25,13 @@ from lmhld_nb.training.specs import LAYER_GROUPS, Recipe, RunSpec, Stage, Treatm
 from lmhld_nb.training.weights import copy_of
 
 LEVELS = len([group for group in LAYER_GROUPS if group.startswith("level")])
-INPUT = ("input", "input norm")  # what each area has of its own
-FISHER_PATCHES = 32  # of each earlier area: what the diagonal of its Fisher information is estimated from
+INPUT = ("input", "input norm")  # specific to each area
+FISHER_PATCHES = 32  # of each earlier area, to estimate the diagonal of its Fisher information
 
 
 @dataclass(frozen=True)
 class EarlierStage:
-    """A finished stage before the one that is trained: its run id, weights.safetensors and PatchSets."""
+    """A finished stage before the current one: its run id, weights.safetensors and PatchSets."""
 
     run_id: str
     weights: Path
@@ -39,9 +39,9 @@ class EarlierStage:
 
 
 def paper_schedule(stages: int) -> list[dict[str, Treatment]]:
-    """Return the paper's schedule as the fidelity ledger reads it, one row per stage; the first one is all fresh.
+    """Return the paper's schedule as interpreted in the fidelity ledger, one row per stage; the first is all fresh.
 
-    Stage k draws its input convolution and the normalisation behind it anew, freezes encoder levels 1…min(k-1, 4).
+    Stage k reinitialises its input convolution and the normalisation after it, freezes encoder levels 1…min(k-1, 4).
     """
     rows: list[dict[str, Treatment]] = [dict.fromkeys(LAYER_GROUPS, "fresh")]
     for stage in range(2, stages + 1):
@@ -55,9 +55,9 @@ def paper_schedule(stages: int) -> list[dict[str, Treatment]]:
 def link(
     stages: Sequence[RunSpec], schedule: Sequence[Mapping[str, Treatment]], ewc: float = 0.0, replay: float = 0.0
 ) -> list[RunSpec]:
-    """Link trainings, one per stage, into a chain: the same specs, each from the second on with its parent.
+    """Link trainings, one per stage, into a chain: the same specs, with a parent from the second on.
 
-    The schedule's last row holds for all that follow. UserError for other bands than the first stage's, or odd patches.
+    The schedule's last row applies to all later stages. UserError for bands other than the first stage's, or odd sizes.
     """
     linked: list[RunSpec] = []
     for number, spec in enumerate(stages):
@@ -79,12 +79,12 @@ def link(
 
 
 def layer_groups(model: nn.Module) -> dict[str, str]:
-    """Return each tensor's group (`specs.LAYER_GROUPS`); what is in no encoder level is of the decoder.
+    """Return each tensor's group (`specs.LAYER_GROUPS`); what is in no encoder level belongs to the decoder.
 
-    A network from outside that does not show its levels has only its input and the decoder: nothing of it is frozen.
+    An external network that does not expose its levels has only its input and the decoder: none of it is frozen.
     """
     modules = [(f"level {k}", level) for k, level in enumerate(models.encoder_levels(model)[:LEVELS], start=1)]
-    # These lie within level 1, so they are named last.
+    # These are part of level 1, so they are assigned last.
     inputs = (("input", models.input_conv(model)), ("input norm", models.input_norm(model)))
     modules += [(group, module) for group, module in inputs if module is not None]
     groups = {id(value): group for group, module in modules for value in module.state_dict(keep_vars=True).values()}
@@ -92,14 +92,14 @@ def layer_groups(model: nn.Module) -> dict[str, str]:
 
 
 def seed_of(spec: RunSpec) -> int:
-    """Return the seed that fresh weights are drawn with: another one at each stage."""
+    """Return the seed for fresh weights, a different one at each stage."""
     if spec.stage is None:
         return spec.seed
     return int(np.random.SeedSequence((spec.seed, len(spec.chain) - 1)).generate_state(1)[0])
 
 
 def start_from_parent(model: nn.Module, stage: Stage, weights: Path) -> None:
-    """Give a new network its parent's weights, but for fresh groups, and freeze what it freezes; or UserError."""
+    """Give a new network its parent's weights, except in fresh groups, and freeze the frozen ones; else UserError."""
     treatments = stage.treatments
     copy_layer_groups(model, weights, [group for group, treatment in treatments.items() if treatment != "fresh"])
     groups = layer_groups(model)
@@ -108,7 +108,7 @@ def start_from_parent(model: nn.Module, stage: Stage, weights: Path) -> None:
 
 
 def copy_layer_groups(model: nn.Module, weights: Path, groups: Collection[str]) -> None:
-    """Copy groups of layers from stored weights into a network of the same architecture, in place, or UserError."""
+    """Copy layer groups from stored weights into a network of the same architecture, in place; else UserError."""
     state = model.state_dict()
     try:
         stored = safetensors.torch.load_file(weights)
@@ -121,7 +121,7 @@ def copy_layer_groups(model: nn.Module, weights: Path, groups: Collection[str]) 
 
 
 def freeze_statistics(model: nn.Module, treatments: Mapping[str, Treatment]) -> None:
-    """Keep batch normalisation in frozen groups at the statistics it has; call it after ``model.train()``."""
+    """Keep the statistics of batch normalisation in frozen groups; call this after ``model.train()``."""
     groups = layer_groups(model)
     for name, module in model.named_modules():
         group = groups.get(f"{name}.running_mean", "")
@@ -132,7 +132,7 @@ def freeze_statistics(model: nn.Module, treatments: Mapping[str, Treatment]) -> 
 def training_split(
     spec: RunSpec, patch_sets: Sequence[PatchSet], earlier: Sequence[EarlierStage], device: torch.device
 ) -> Batches:
-    """Return what a run is trained on: its own training patches, and replayed ones of earlier areas (at least one)."""
+    """Return a run's training data: its own training patches, and replayed ones of earlier areas (at least one)."""
     share = spec.stage.replay if spec.stage is not None else 0.0
     replayed = [own for stage in earlier for own in stage.patch_sets] if share else []
     only = [patches.where("train") for patches in patch_sets]
@@ -146,11 +146,11 @@ def training_split(
 def consolidation(
     model: nn.Module, strength: float, earlier: Sequence[EarlierStage], recipe: Recipe, device: torch.device
 ) -> Callable[[float], None]:
-    """Return the pull of elastic weight consolidation (Kirkpatrick et al. 2017, equation 3).
+    """Return the update of elastic weight consolidation (Kirkpatrick et al. 2017, equation 3).
 
-    The penalty is strength / 2 · sum F (w - w*)² for each earlier area, w* the weights after that area and F the
-    diagonal of its Fisher information: mean squared gradients of the loss of single training patches. Called with the
-    learning rate after each step, it is implicit (a proximal step): no strength makes the training diverge.
+    The penalty is strength / 2 · sum F (w - w*)² for each earlier area, with w* the weights after that area and F the
+    diagonal of its Fisher information: mean squared gradients of the loss on single training patches. Called with the
+    learning rate after each step, the update is implicit (a proximal step), so no strength makes training diverge.
     """
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     weight = {name: torch.zeros_like(value) for name, value in trained.items()}

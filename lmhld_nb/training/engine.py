@@ -1,7 +1,7 @@
-"""Engine: one optimisation step, as fast as the hardware lets it be, and what the process keeps around it.
+"""Engine: one optimisation step, as fast as the hardware allows, and the process settings around it.
 
-What makes it fast, each measured in ``benchmarks/engine.py``: bf16 where it is native, channels-last maps, an optimiser
-that moves all weights at once, and no value that the host waits for.
+It is fast because of (each measured in ``benchmarks/engine.py``) bf16 where it is native, channels-last maps, an
+optimiser that updates all weights at once, and no value that the host waits for.
 """
 
 import math
@@ -25,7 +25,7 @@ Step = Callable[[Tensor, Tensor], Tensor]
 
 
 def training_loss(model: nn.Module, images: Tensor, masks: Tensor, recipe: Recipe) -> Tensor:
-    """Return the loss of a network, the mean over its heads (Zhou et al. 2018, equation 3; Huang et al. 2020, 2.2)."""
+    """Return the loss of a network, averaged over its heads (Zhou et al. 2018, equation 3; Huang et al. 2020, 2.2)."""
     with autocast(images.device, recipe):
         heads = models.supervised(model, images)
     loss_of = LOSSES[recipe.loss].function
@@ -40,9 +40,9 @@ def autocast(device: torch.device, recipe: Recipe) -> AbstractContextManager[Non
 
 def optimiser_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Return the recipe's optimiser over the weights that are not frozen."""
-    # One fused update on a GPU. On the CPU torch's fused kernel copies channels-last weights to and fro: 34 ms a step
-    # of the published U-Net, against 7 without. But AdamW's other ones take MKL's square root, which is not rounded to
-    # the nearest number and has other last bits on other makes of processor (Intel's, AMD's).
+    # One fused update on a GPU. On the CPU torch's fused kernel copies channels-last weights back and forth: 34 ms per
+    # step of the published U-Net, against 7 without. But the unfused AdamW uses MKL's square root, which is not
+    # correctly rounded: its last bits differ between Intel and AMD processors.
     on_gpu = next(model.parameters()).device.type == "cuda"
     fastest = "fused" if on_gpu or recipe.optimiser == "adamw" else "foreach"
     optimiser = OPTIMISERS[recipe.optimiser]
@@ -52,7 +52,7 @@ def optimiser_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def learning_rate(recipe: Recipe, epoch: int, done: float = 0.0) -> float:
-    """Return the learning rate of a step of an ``epoch`` (from 0), of whose steps the share ``done`` was before.
+    """Return the learning rate of a step in an ``epoch`` (from 0), after the fraction ``done`` of its steps.
 
     Cosine: Loshchilov & Hutter 2017. One cycle: Smith & Topin 2019, from ``lr / 25`` up and down to 0 along cosines.
     """
@@ -62,13 +62,13 @@ def learning_rate(recipe: Recipe, epoch: int, done: float = 0.0) -> float:
     if recipe.schedule == "one_cycle":
         start, rise = 1 / 25, 0.3
     low, way = (start, 1 - position / rise) if position < rise else (0.0, (position - rise) / (1 - rise))
-    # Rounded, for the last digit of a cosine is not the same in every C library.
+    # Rounded because the last digit of a cosine differs between C libraries.
     return recipe.lr * round(low + (1 - low) * (1 + math.cos(math.pi * way)) / 2, 6)
 
 
 @contextmanager
 def settings(device: torch.device) -> Iterator[None]:
-    """Let cuDNN choose its fastest kernels on a GPU, which is made the current one, and undo that afterwards."""
+    """Make a GPU the current one and let cuDNN choose its fastest kernels; undo both afterwards."""
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = device.type == "cuda"
     try:
@@ -80,7 +80,7 @@ def settings(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def stop_on_signals() -> Iterator[Callable[[], int]]:
-    """Keep SIGTERM and Ctrl-C for the block to ask for: yields what returns the signal's number, or 0 (main thread)."""
+    """Hold back SIGTERM and Ctrl-C in the block; yields a function that returns the signal's number, or 0."""
     received = 0
 
     def stop(number: int, _: object) -> None:
@@ -102,10 +102,10 @@ def stop_on_signals() -> Iterator[Callable[[], int]]:
 def step_of(
     model: nn.Module, optimiser: torch.optim.Optimizer, recipe: Recipe, pull: Callable[[float], None] | None = None
 ) -> Step:
-    """Return the function that does one step: images (N, bands, H, W), masks (N, 1, H, W) → loss, on the device.
+    """Return a function for one step: images (N, bands, H, W), masks (N, 1, H, W) → loss, on the device.
 
-    Gradients of micro-batches are summed: the step is that of the whole batch, but for batch normalisation, which sees
-    the micro-batches. ``pull`` (`chains.consolidation`) gets the learning rate at the end.
+    Gradients of micro-batches are summed: the step is that of the whole batch, except that batch normalisation sees
+    micro-batches. ``pull`` (`chains.consolidation`) is called with the learning rate at the end.
     """
 
     def step(images: Tensor, masks: Tensor) -> Tensor:
@@ -126,7 +126,7 @@ def step_of(
 
 @contextmanager
 def memory_errors(folder: Path, patches: int) -> Iterator[None]:
-    """Turn lack of memory into a `UserError` that names the run's folder, the patches at a time and the next step."""
+    """Turn out-of-memory errors into a `UserError` with the run's folder, the patches per batch and the next step."""
     try:
         yield
     except (torch.OutOfMemoryError, RuntimeError) as error:
@@ -137,7 +137,7 @@ def memory_errors(folder: Path, patches: int) -> Iterator[None]:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Say whether an error means that a device's memory is full."""
-    # Libraries that allocate by themselves have words of their own.
+    """Whether an error means that a device is out of memory."""
+    # Libraries with their own allocators use other words.
     words = ("can't allocate memory", "not enough memory", "out of memory", "STATUS_ALLOC_FAILED")
     return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)

@@ -1,4 +1,4 @@
-"""Hardware: which device computes, and what travels with a run's numbers."""
+"""Hardware: the device to compute on, and what is recorded with a run's numbers."""
 
 import os
 import platform
@@ -18,30 +18,30 @@ Few = Annotated[int, Field(ge=1, le=256)]
 
 
 class Execution(Strict):
-    """How a run is computed here; no part of what names it."""
+    """How a run is computed here; not part of its identity."""
 
     device: str = "auto"  # or ``cpu``, ``cuda``
     progress: bool = True  # show a bar (or lines, see `config.progress_bar`)
-    threads: Few = 1  # of the processor, for one training on it
-    runs_per_gpu: Few = 1  # trainings that share a GPU; more than 1 where small patches do not fill one
+    threads: Few = 1  # per training on the CPU
+    runs_per_gpu: Few = 1  # trainings that share a GPU; more than 1 if small patches do not fill it
     checkpoint_every: Count = 10  # epochs
 
 
 def choose_device(device: str) -> str:
-    """Turn ``auto`` into ``cuda`` where there is a GPU, else ``cpu``; UserError for a device that is not there."""
+    """Turn ``auto`` into ``cuda`` if there is a GPU, else ``cpu``; UserError for a missing device."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise UserError(f"device '{device}': unknown; choose auto, cpu or cuda")
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"device '{device}': no CUDA device is seen; use `--device cpu` or check `lmhld doctor`")
+        raise UserError(f"device '{device}': no CUDA device was found; use `--device cpu` or check `lmhld doctor`")
     if ":" in device and int(device.partition(":")[2]) >= torch.cuda.device_count():
-        raise UserError(f"device '{device}': only {torch.cuda.device_count()} CUDA device(s) are seen")
+        raise UserError(f"device '{device}': only {torch.cuda.device_count()} CUDA device(s) were found")
     return device
 
 
 def environment(device: torch.device) -> dict[str, str]:
-    """Return what travels with a run's numbers: versions and hardware."""
+    """Return what is recorded with a run's numbers: versions and hardware."""
     return {
         "lmhld_nb": lmhld_nb.__version__,
         "python": platform.python_version(),
@@ -55,7 +55,7 @@ def environment(device: torch.device) -> dict[str, str]:
 
 
 def portability(device: torch.device) -> str:
-    """Return ``yes`` where this process computes the same bits as any x86-64 processor with AVX2, else why not."""
+    """Return ``yes`` if this process computes the same bits as any x86-64 processor with AVX2, else the reason."""
     if device.type != "cpu":
         return "no: computed on a GPU"
     if os.environ.get("LMHLD_PORTABLE") == "0":
@@ -69,13 +69,13 @@ def portability(device: torch.device) -> str:
 
 
 def device_name(device: torch.device) -> str:
-    """Return the name of the GPU ``device``, else of the processor."""
+    """Return the name of the GPU ``device``, or of the processor."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
 
 
 def cpu_name() -> str:
-    """Return the processor's name as the system gives it."""
-    with suppress(OSError):  # no Linux
+    """Return the processor's name as reported by the system."""
+    with suppress(OSError):  # not Linux
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
         if name := re.search(r"^model name.*?:\s*(.+?)\s*$", text, re.MULTILINE):
             return name[1]
@@ -83,7 +83,7 @@ def cpu_name() -> str:
 
 
 def native_bf16(device: torch.device | None = None) -> bool:
-    """Say whether the processor, or the GPU ``device``, multiplies bfloat16 itself (else autocast to it is slow)."""
+    """Whether the processor, or the GPU ``device``, multiplies bfloat16 natively (else autocast to it is slow)."""
     if device is not None and device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if platform.machine().lower() in ("x86_64", "amd64"):
@@ -95,5 +95,5 @@ def native_bf16(device: torch.device | None = None) -> bool:
 
 
 def precision(word: str, device: torch.device) -> str:
-    """Turn a recipe's precision ``auto`` into ``bf16`` where it is native, else ``fp32``."""
+    """Turn a recipe's precision ``auto`` into ``bf16`` if it is native, else ``fp32``."""
     return ("bf16" if native_bf16(device) else "fp32") if word == "auto" else word

@@ -1,7 +1,7 @@
-"""Training: one RunSpec in, one finished run folder out; deterministic, and resumed after any interruption.
+"""Training: from a RunSpec to a finished run folder; deterministic, and resumed after any interruption.
 
 Every random number follows from the spec's seed and the position in the training, so a checkpoint is weights,
-optimiser state and that position: a run that was stopped ends with the same weights as one that was not (on CPU, with
+optimiser state and that position: an interrupted run ends with the same weights as an uninterrupted one (on CPU, with
 the same number of threads, bit for bit).
 """
 
@@ -29,10 +29,10 @@ Stages = Sequence[chains.EarlierStage]
 def train(
     spec: RunSpec, patch_sets: Sequence[PatchSet], folder: Path, execution: Execution, earlier: Stages = ()
 ) -> dict[str, object]:
-    """Train, validate, test and store one run, metrics.json last; take up where an earlier attempt stopped.
+    """Train, validate, test and store one run, metrics.json last; continue where an earlier attempt stopped.
 
-    A stage of a chain starts from the weights of the last of those ``earlier``, and is tested on the areas of all.
-    UserError where the loss became NaN or infinite, memory or disk are full; Interrupted where a signal came.
+    A stage of a chain starts from the weights of the last of the ``earlier`` stages and is tested on the areas of all.
+    UserError if the loss becomes NaN or infinite, or memory or disk are full; Interrupted after a signal.
     """
     run = _Training(spec, patch_sets, folder, execution, earlier)
     recipe, state = run.recipe, run.state
@@ -52,13 +52,13 @@ def train(
             bar.set_postfix_str(f"loss {row['train_loss']:.3f}, val F1 {row['val_f1']:.3f}", refresh=False)
             bar.update()
         metrics = run.finish(steps=len(training.order(recipe.batch_size, None)) * recipe.epochs)
-        if stopped():  # it came too late for this run, but whoever sent it wants no other to begin
+        if stopped():  # too late for this run, but the sender wants no other run to begin
             raise Interrupted(f"{folder}: finished when the signal came", stopped())
         return metrics
 
 
 class _Training:
-    """One training under way, from its checkpoint on: network, optimiser, a copy of its best weights, and state."""
+    """One training in progress, from its checkpoint on: network, optimiser, a copy of its best weights, and state."""
 
     def __init__(
         self, spec: RunSpec, patch_sets: Sequence[PatchSet], folder: Path, execution: Execution, earlier: Stages
@@ -72,19 +72,19 @@ class _Training:
         self.identity, self.parent_weights, before = spec.run_id, {}, "yes"
         if spec.stage is not None:
             chains.start_from_parent(model, spec.stage, earlier[-1].weights)
-            # A checkpoint that began with other weights of the parent is not this training's.
+            # A checkpoint that started from other parent weights does not belong to this training.
             self.parent_weights = {"parent_weights": weights.digest(earlier[-1].weights)}
             self.identity += f"-{self.parent_weights['parent_weights']}"
             before = json.loads(earlier[-1].weights.with_name("metrics.json").read_text(encoding="utf-8"))["portable"]
         self.model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = engine.optimiser_of(self.model, spec.recipe)
-        self.copies = {"best": weights.copy_of(self.model)}  # of the epoch that validated best
+        self.copies = {"best": weights.copy_of(self.model)}  # of the epoch with the best validation score
         self.checkpoint, restore = folder / CHECKPOINT, weights.restore_checkpoint
         self.state = restore(self.checkpoint, self.model, self.optimiser, self.copies, self.identity)
-        # A run that is taken up on other hardware keeps the precision it began with.
+        # A run continued on other hardware keeps the precision that it started with.
         self.state.precision = self.state.precision or precision(spec.recipe.precision, self.device)
         self.recipe = spec.recipe.model_copy(update={"precision": self.state.precision})
-        # It is portable where all of it is: what was computed elsewhere, and the stage that it starts from.
+        # It is portable only if all of it is, including parts computed elsewhere and the stage that it starts from.
         states = (before, self.state.portable, portability(self.device))
         self.state.portable = next((state for state in states if state != "yes"), "yes")
         carried = {"precision": self.state.precision, "portable": self.state.portable}
@@ -96,13 +96,13 @@ class _Training:
     def epoch(
         self, step: engine.Step, training: Batches, validation: Batches, stopped: Callable[[], int]
     ) -> dict[str, float]:
-        """Do the rest of an epoch, validate, and return its row of history.csv."""
+        """Run the rest of an epoch, validate, and return its row of history.csv."""
         state, began = self.state, time.perf_counter()
         self.steps(step, training, stopped)
         if stopped():
             state.seconds += time.perf_counter() - began
             self.save_checkpoint()
-            message = f"stopped in epoch {state.epoch + 1}; the same command takes it up again"
+            message = f"stopped in epoch {state.epoch + 1}; the same command continues it"
             raise Interrupted(f"{self.folder}: {message}", stopped())
         row = self.validate(validation, state.loss_sum / len(training))
         if row["val_f1"] > state.best_f1:
@@ -116,7 +116,7 @@ class _Training:
         return row
 
     def steps(self, step: engine.Step, training: Batches, stopped: Callable[[], int]) -> None:
-        """Do the steps of an epoch from ``state.step`` on; nothing in it waits for the device."""
+        """Run the steps of an epoch from ``state.step`` on without waiting for the device."""
         state, recipe, seed = self.state, self.recipe, self.spec.seed
         self.model.train()
         if self.spec.stage is not None:
@@ -128,7 +128,7 @@ class _Training:
                 group["lr"] = engine.learning_rate(recipe, state.epoch, state.step / len(order))
             if recipe.augment:
                 images, masks = augment(images, masks, np.random.default_rng((seed, state.epoch, state.step)))
-            # Dropout draws from torch's own generator: tie it to the step, so that a resumed run draws the same.
+            # Dropout draws from torch's own generator: seed it by the step, so that a resumed run draws the same.
             step_seed = np.random.SeedSequence((seed, state.epoch, state.step)).generate_state(1, np.uint64)[0]
             torch.manual_seed(int(step_seed >> 1))
             loss_sum += step(images, masks).double() * len(images)
@@ -155,7 +155,7 @@ class _Training:
         }
 
     def finish(self, steps: int) -> dict[str, object]:
-        """Test the training and write what is left of its folder; return the content of metrics.json."""
+        """Test the network and write the remaining files of the folder; return the content of metrics.json."""
         spec, state, folder = self.spec, self.state, self.folder
         tested_epoch = state.epoch
         if self.recipe.keep == "best":
@@ -190,7 +190,7 @@ class _Training:
             "precision": state.precision,
             "portable": state.portable,
         }
-        names = ("spec.json", "environment.json", "history.csv", scoring.PATCHES_FILE)  # weights have their own key
+        names = ("spec.json", "environment.json", "history.csv", scoring.PATCHES_FILE)  # weights have a separate key
         write_json(folder / "metrics.json", seals.sealed(metrics, folder, names))
         self.checkpoint.unlink(missing_ok=True)
         return metrics

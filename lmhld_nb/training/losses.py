@@ -1,4 +1,4 @@
-"""The registry of losses: what training makes small."""
+"""The registry of losses, which training minimises."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss: from logits (N, 1, H, W) and masks 0/1 of that shape to a scalar, a mean over patches."""
+    """A loss: maps logits (N, 1, H, W) and masks 0/1 of that shape to a scalar, a mean over patches."""
 
     function: Callable[[Tensor, Tensor], Tensor]
-    version: int = 1  # raised when it computes something else; only runs that use it get another name
+    version: int = 1  # raised when its result changes; only runs that use it get another id
 
 
 def dice_bce(logits: Tensor, masks: Tensor) -> Tensor:
@@ -26,7 +26,7 @@ def dice_bce(logits: Tensor, masks: Tensor) -> Tensor:
 
 
 def labelled_dice_bce(logits: Tensor, codes: Tensor) -> Tensor:
-    """Return `dice_bce` of the pixels whose code is not 255, unlabelled: what the network says there has no effect."""
+    """Return `dice_bce` of the pixels whose code is not 255 (unlabelled); predictions elsewhere have no effect."""
     known, pixels = codes != 255, (1, 2, 3)
     masks, weight = torch.where(known, codes, 0.0), known.float()
     bce = F.binary_cross_entropy_with_logits(logits, masks, weight, reduction="sum") / weight.sum()

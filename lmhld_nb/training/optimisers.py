@@ -1,4 +1,4 @@
-"""The registry of optimisers: how gradients move the weights."""
+"""The registry of optimisers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ import torch
 
 @dataclass(frozen=True)
 class Optimiser:
-    """An optimiser; what a recipe does not say (betas, epsilon) is as torch has it."""
+    """An optimiser; what a recipe does not set (betas, epsilon) has torch's default."""
 
     # Called with the parameters, ``lr``, ``weight_decay``, ``momentum`` if it takes it, and ``fused`` or ``foreach``.
     # Its state must be tensors, for checkpoints to hold it.
     builder: Callable[..., torch.optim.Optimizer]
     momentum: bool = False  # whether it takes momentum
-    version: int = 1  # raised when it computes something else; only runs that use it get another name
+    version: int = 1  # raised when its result changes; only runs that use it get another id
 
 
 OPTIMISERS: dict[str, Optimiser] = {

@@ -1,7 +1,7 @@
 """Scores of a network: counts of pixels, patch by patch, and window by window over whole scenes.
 
-Patches are chosen for holding landslide; a landscape mostly does not. Experiment 1 therefore judges patch sizes by
-"the performance of landslide detection across the entire study area" (paper section 3.2 (1)): by all its windows.
+Patches are selected for their landslides; most of a landscape has none. Experiment 1 therefore compares patch sizes by
+"the performance of landslide detection across the entire study area" (paper section 3.2 (1)), hence by all its windows.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ PATCH_COLUMNS = ["stage", "input", "area", "number", *COUNTS]
 WINDOWS_FILE = "whole_area.csv"
 WINDOW_COLUMNS = ["scene", "row", "col", "trained", *COUNTS]
 WHOLE_AREA_FILE = "whole_area.json"
-BATCH_PIXELS = 2**19  # of windows predicted at once: small ones in large batches
+BATCH_PIXELS = 2**19  # predicted at once, so that small windows form large batches
 
 
 def total(counts: pd.DataFrame) -> Confusion:
@@ -47,7 +47,7 @@ def by_area(counts: pd.DataFrame) -> dict[str, Confusion]:
 
 @torch.no_grad()
 def patch_counts(model: nn.Module, batches: Batches, recipe: Recipe) -> tuple[pd.DataFrame, float]:
-    """Count each patch at probability 0.5: area, number (in its PatchSet), tp, fp, fn, tn; and the mean pixel loss."""
+    """Count each patch at probability 0.5: area, number (in its PatchSet), tp, fp, fn, tn; also the mean pixel loss."""
     model.eval()
     loss_sum = torch.zeros((), dtype=torch.float64, device=batches.device)
     counts, pixels = [torch.zeros((0, len(COUNTS)), dtype=torch.int64, device=batches.device)], 0
@@ -59,8 +59,8 @@ def patch_counts(model: nn.Module, batches: Batches, recipe: Recipe) -> tuple[pd
         pixels += masks.numel()
         outcomes = _outcomes(logits > 0, masks > 0.5)
         counts.append(torch.stack([outcome.sum(dim=(1, 2, 3)) for outcome in outcomes], dim=1))
-    table = pd.DataFrame(torch.cat(counts).cpu().numpy(), columns=COUNTS)  # one copy from the device for all
-    # Without a seed, batches follow one another as the patches lie in their groups.
+    table = pd.DataFrame(torch.cat(counts).cpu().numpy(), columns=COUNTS)  # a single copy from the device
+    # Without a seed, batches have the patches in the order of their groups.
     table.insert(0, "area", np.concatenate([group.areas for group in batches.groups]))
     table.insert(1, "number", np.concatenate([group.where[:, 1] for group in batches.groups]))
     return table, float(loss_sum) / max(1, pixels)
@@ -74,10 +74,10 @@ def _outcomes(predicted: Any, truth: Any) -> list[Any]:
 def test_counts(
     model: nn.Module, spec: RunSpec, patch_sets: Sequence[PatchSet], earlier: Sequence[EarlierStage], recipe: Recipe
 ) -> tuple[pd.DataFrame, float]:
-    """Count the test patches of a run, and of earlier stages through its input (``last``) and through theirs (``own``).
+    """Count the test patches of a run, and of earlier stages with its input layer (``last``) and with theirs (``own``).
 
-    One row per patch: stage (run id), input, area, number, tp, fp, fn, tn; and the mean loss of the run's own patches.
-    ``model`` has the tested weights and is given back as it was.
+    One row per patch: stage (run id), input, area, number, tp, fp, fn, tn; also the mean loss on the run's own patches.
+    ``model`` has the tested weights, and has them again on return.
     """
     device, before, tables = next(model.parameters()).device, copy_of(model), []
 
@@ -101,7 +101,7 @@ def test_counts(
 def validation_counts(
     model: nn.Module, patch_sets: Sequence[PatchSet], earlier: Sequence[EarlierStage], recipe: Recipe
 ) -> Confusion:
-    """Count the validation patches of a run and of all stages before it, each once; arguments as in `test_counts`."""
+    """Count the validation patches of a run and of all earlier stages, each once; arguments as in `test_counts`."""
     once = {patches.spec: patches for own in (*(stage.patch_sets for stage in earlier), patch_sets) for patches in own}
     device = next(model.parameters()).device
     counts, _ = patch_counts(model, load_split(list(once.values()), "val", device, recipe.normalise), recipe)
@@ -109,7 +109,7 @@ def validation_counts(
 
 
 def earlier_scores(patches: pd.DataFrame, spec: RunSpec) -> dict[str, dict[str, object]]:
-    """Return ``earlier`` and ``earlier_own_input`` of metrics.json: counts and scores by run id of a stage, by area."""
+    """Return ``earlier`` and ``earlier_own_input`` of metrics.json: counts and scores by run id and area."""
     scores: dict[str, dict[str, object]] = {}
     for key, input_of in (("earlier", "last"), ("earlier_own_input", "own")):
         for stage in spec.chain[:-1]:
@@ -124,8 +124,8 @@ def window_counts(
 ) -> pd.DataFrame:
     """Count each window of whole scenes at probability 0.5; windows have the patch size and do not overlap.
 
-    Windows over a scene's edge are filled up with the mean; pixels without data or label are left out. Rows: scene,
-    row, col, trained (1 for the training patches), tp, fp, fn, tn. UserError where a scene cannot be read.
+    Windows over a scene's edge are padded with the mean; pixels without data or label are left out. Rows: scene, row,
+    col, trained (1 for the training patches), tp, fp, fn, tn. UserError if a scene cannot be read.
     """
     index = patches.index[patches.index["split"] == "train"]
     trained = set(zip(index["scene"], index["row"], index["col"], strict=True))
@@ -151,7 +151,7 @@ def window_counts(
 
 @torch.inference_mode()
 def _predict(model: nn.Module, scaled: np.ndarray, size: int, recipe: Recipe) -> np.ndarray:
-    """Return where windows of a strip (bands, height, width) are predicted as landslide, bool (height, width)."""
+    """Return where landslide is predicted in the windows of a strip (bands, height, width), bool (height, width)."""
     device, (bands, height, width) = next(model.parameters()).device, scaled.shape
     rows, cols = -(-height // size), -(-width // size)
     padded = np.pad(scaled, ((0, 0), (0, rows * size - height), (0, cols * size - width)))
@@ -167,7 +167,7 @@ def _predict(model: nn.Module, scaled: np.ndarray, size: int, recipe: Recipe) ->
 
 
 def in_windows(predicted: np.ndarray, truth: np.ndarray, known: np.ndarray, size: int) -> np.ndarray:
-    """Count known pixels of bool arrays (rows, cols) in windows of ``size`` from the upper left corner on.
+    """Count known pixels of bool arrays (rows, cols) in windows of ``size``, starting at the upper left corner.
 
     Returns tp, fp, fn and tn, (4, window rows, window cols) int64; the last windows of a row or column may be cut.
     """
@@ -177,7 +177,7 @@ def in_windows(predicted: np.ndarray, truth: np.ndarray, known: np.ndarray, size
 
 
 def whole_area(windows: pd.DataFrame) -> dict[str, Confusion]:
-    """Sum the rows of `window_counts`: ``all``, and ``outside_training`` those outside the training patches."""
+    """Sum the rows of `window_counts`: ``all``, and those outside the training patches (``outside_training``)."""
     return {"all": total(windows), "outside_training": total(windows[windows["trained"] == 0])}
 
 

@@ -1,4 +1,4 @@
-"""Weights on disk, all as safetensors (no pickle): networks with a card that says what they are, and checkpoints."""
+"""Weights on disk, all as safetensors (no pickle): networks with a model card, and checkpoints."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ from lmhld_nb.config import Positive, Strict, UserError, atomic_path, check_kind
 from lmhld_nb.patches.patch_sets import PatchSet
 from lmhld_nb.training.specs import RunSpec, Width
 
-# What reading a file raises that is damaged or something else.
+# Raised on reading a file that is damaged or something else.
 _UNREADABLE = (
     OSError, safetensors.SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError,
     ArithmeticError,
@@ -30,25 +30,25 @@ _UNREADABLE = (
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str], sealed: bool = False) -> None:
-    """Write tensors from any device into a safetensors file, atomically; UserError if disk or folder refuse.
+    """Write tensors from any device into a safetensors file, atomically; UserError if it cannot be written.
 
-    ``sealed``: with a digest of all that it holds, where no metrics.json beside it has one.
+    ``sealed``: with a digest of its content, for files without a metrics.json that has one.
     """
-    # Tensors that share memory are refused: clones have their own.
+    # Tensors that share memory are refused, clones are not.
     own = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     metadata = {**metadata, "digest": _digest_of(own, metadata)} if sealed else metadata
     with atomic_path(path) as temporary:
         temporary.touch()
         mode = temporary.stat().st_mode
         try:
-            safetensors.torch.save_file(own, temporary, metadata=metadata)  # not `save`: it takes twice their memory
+            safetensors.torch.save_file(own, temporary, metadata=metadata)  # not `save`, which needs twice their memory
         except safetensors.SafetensorError as error:
             raise OSError(str(error)) from error  # a full disk has no errno there
-        temporary.chmod(mode)  # it makes files that only their owner may read, whatever the umask says
+        temporary.chmod(mode)  # safetensors makes files that only the owner may read, whatever the umask
 
 
 def _digest_of(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """Return the SHA-256 of all that a file holds."""
+    """Return the SHA-256 of a file's content."""
     said = {name: text for name, text in metadata.items() if name != "digest"}
     content = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
     for name, value in sorted(tensors.items()):
@@ -94,7 +94,7 @@ def save(
     write_tensors(path, tensors, {"card": json.dumps(card)})
 
 
-_ABOUT = ("model", "source", "width")  # what says which network it is
+_ABOUT = ("model", "source", "width")  # what identifies the network
 
 
 def save_members(path: Path, members: Sequence[tuple[nn.Module, dict[str, Any]]], card: dict[str, Any]) -> None:
@@ -108,9 +108,9 @@ def save_members(path: Path, members: Sequence[tuple[nn.Module, dict[str, Any]]]
 
 
 class Ensemble(nn.Module):
-    """Networks that vote: logits of the weighted mean of their probabilities, divided by a temperature.
+    """An ensemble: logits of the weighted mean of the members' probabilities, divided by a temperature.
 
-    Guo et al. 2017, On calibration of modern neural networks, ICML: a temperature above 1 takes back overconfidence.
+    Guo et al. 2017, On calibration of modern neural networks, ICML: a temperature above 1 reduces overconfidence.
     """
 
     def __init__(self, members: Sequence[nn.Module], weights: Sequence[float], temperature: float = 1.0) -> None:
@@ -129,7 +129,7 @@ class Ensemble(nn.Module):
 
 
 def members_of(model: nn.Module, card: dict[str, Any]) -> list[tuple[nn.Module, dict[str, Any]]]:
-    """Return what `save_members` takes: the networks of an `Ensemble`, or a single one, each with its description."""
+    """Return the input of `save_members`: the networks of an `Ensemble`, or a single one, each with its description."""
     if isinstance(model, Ensemble):
         return list(zip(model.members, card["members"], strict=True))
     return [(model, {"weight": 1.0, "source": "", **{key: card[key] for key in card if key in _ABOUT}})]
@@ -153,7 +153,7 @@ class _Member(Strict, extra="ignore"):
 
 
 class _Card(Strict, extra="ignore"):
-    """What is read of a card; a candidate of `lmhld learn` has bands and members only."""
+    """The part of a card that is read; a candidate of `lmhld learn` has bands and members only."""
 
     bands: Annotated[tuple[_Word, ...], Field(min_length=1, max_length=1000), AfterValidator(each_once)]
     run_id: Annotated[str, Field(pattern=r"^[\w-]{1,64}$")] = ""
@@ -169,23 +169,23 @@ class _Card(Strict, extra="ignore"):
 
 
 def card_of(text: str) -> dict[str, Any]:
-    """Return a card from its JSON; ValueError where a field that is used is not as it must be."""
+    """Return a card from its JSON; ValueError if a required field is not valid."""
     try:
         _Card.model_validate_json(text)
     except ValidationError as error:
-        raise ValueError(f"its card is not whole: {explain(error)}") from None
+        raise ValueError(f"its card is incomplete: {explain(error)}") from None
     return dict(json.loads(text))
 
 
 def _check_tensors(file: Any, card: dict[str, Any]) -> None:
-    """Raise ValueError where a file's header announces other tensors than its card's networks of the book have."""
+    """Raise ValueError if the tensors in a file's header are not those of its card's networks."""
     names = {torch.float32: "F32", torch.int64: "I64"}
     members = card.get("members") or [card]
     if any(about["model"] not in models.NETWORKS for about in members):
-        return  # how large a network from outside is only its own code can say
+        return  # the size of an external network is known only to its own code
     expected: dict[str, tuple[list[int], str]] = {}
     for number, about in enumerate(members):
-        with torch.device("meta"):  # takes no memory
+        with torch.device("meta"):  # needs no memory
             model = models.build(about["model"], len(card["bands"]), about.get("width"))
         prefix = f"{number}/" if "members" in card else ""
         expected |= {prefix + key: (list(one.shape), names[one.dtype]) for key, one in model.state_dict().items()}
@@ -198,7 +198,7 @@ def _check_tensors(file: Any, card: dict[str, Any]) -> None:
 def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     """Return a stored network, or an `Ensemble` of several, in evaluation mode, on the CPU, and its card.
 
-    UserError where the file is missing, damaged, no network of this book, or of code that has changed since.
+    UserError if the file is missing, damaged, not a network of this book, or from code that has changed since.
     """
     tensors, card = read(path)
     with _one_line_errors(path):
@@ -226,7 +226,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors = safetensors.torch.load_file(path)
         if "digest" in metadata and metadata["digest"] != _digest_of(tensors, metadata):
             raise ValueError("damaged: it holds other numbers than were written")
-        beside = path.with_name("metrics.json")  # of a run, whose weights it knows
+        beside = path.with_name("metrics.json")  # of a run, with the digest of its weights
         if beside.is_file() and json.loads(beside.read_text("utf-8")).get("weights", "") not in ("", digest(path)):
             raise ValueError("damaged: its weights are not those the run was finished with")
         return tensors, card
@@ -250,7 +250,7 @@ def _one_line_errors(path: Path) -> Iterator[None]:
 
 @dataclass
 class TrainingState:
-    """Where a training stands: what a checkpoint holds beside the tensors."""
+    """The progress of a training: the content of a checkpoint besides the tensors."""
 
     epoch: int = 0
     step: int = 0
@@ -263,13 +263,13 @@ class TrainingState:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-Copies = Mapping[str, Mapping[str, Tensor]]  # weights of earlier epochs, by what they are kept for
+Copies = Mapping[str, Mapping[str, Tensor]]  # weights of earlier epochs, by their purpose
 
 
 def save_checkpoint(
     path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, copies: Copies, state: TrainingState, identity: str
 ) -> None:
-    """Write all that a stopped training needs, atomically."""
+    """Write all that is needed to resume a training, atomically."""
     tensors = _named_tensors(model, copies)
     for number, values in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser/{number}/{name}": value for name, value in values.items() if torch.is_tensor(value)}
@@ -279,7 +279,7 @@ def save_checkpoint(
 def restore_checkpoint(
     path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, copies: Copies, identity: str
 ) -> TrainingState:
-    """Put a checkpoint's content back in place; change nothing without one, or with a damaged or a foreign one."""
+    """Restore a checkpoint; change nothing if there is none, or it is damaged or belongs to another training."""
     if not path.is_file():
         return TrainingState()
     targets = _named_tensors(model, copies)
@@ -294,7 +294,7 @@ def restore_checkpoint(
         if any(tensors[name].shape != value.shape for name, value in targets.items()):
             raise ValueError("another shape")
     except _UNREADABLE as error:
-        path.unlink()  # a checkpoint is only a shortcut: without it the training starts again
+        path.unlink()  # a checkpoint only saves time: without it the training starts again
         tqdm.write(f"{path}: not usable ({printable(str(error))[:80]}); the training starts again", file=sys.stderr)
         return TrainingState()
     for name, value in targets.items():
@@ -304,7 +304,7 @@ def restore_checkpoint(
     for key in sorted(key for key in tensors if key.startswith("optimiser/")):
         _, number, name = key.split("/")
         parameter, value = parameters[int(number)], tensors[key]
-        if value.shape == parameter.shape:  # with the parameter's order in memory, as it was
+        if value.shape == parameter.shape:  # in the parameter's memory order, as before
             value = torch.empty_like(parameter).copy_(value)
         content["state"].setdefault(int(number), {})[name] = value
     optimiser.load_state_dict(content)
