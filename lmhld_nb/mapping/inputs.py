@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lmhld_nb.config import UserError, printable
 from lmhld_nb.evaluation.objects import NO_LABEL
 from lmhld_nb.scenes import mosaics, rasters
@@ -76,6 +78,8 @@ def scene_of_file(
     (`vectors.read`). UserError where a file cannot be read, bands are not all named once, or a mask's values have no
     meaning.
     """
+    if nodata is not None and np.isinf(nodata).any():
+        raise UserError(f"{path}: no-data value {nodata}: give finite numbers, or nan, which covers infinities too")
     with rasters.open_raster(path) as source:
         described, count = rasters.band_names(source), source.count
     if others and count == 1 and (bands is None or len(bands) > 1):
