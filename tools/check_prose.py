@@ -155,8 +155,9 @@ def worth_of_labels() -> Iterator[str]:
     """The mapping page's table of F1 against labelled landslides is what benchmarks/results/learn.csv holds."""
     table = pd.read_csv(ROOT / "benchmarks" / "results" / "learn.csv")
     table = table[table["landslides"] > 0]
+    table = pd.concat([table, table.assign(scene="all scenes")])
     f1 = table.pivot_table(index=["scene", "landslides"], columns="candidate", values="f1")
-    for scene, rows in f1[["start", "event", "tuned", "mean"]].groupby(level="scene"):
+    for scene, rows in f1[["start", "event", "tuned", "mean", "kept"]].groupby(level="scene"):
         numbers = [
             rows.index.get_level_values("landslides").astype(str),
             *(rows[name].map("{:.2f}".format) for name in rows),
