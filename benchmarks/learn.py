@@ -13,10 +13,8 @@ scene: Jinsha's part has 11, Moxi's 57, Hokkaido 162, Bijie 32 pictures. The num
 
 To be affordable, scenes are parts (1,024 px a side of Jinsha C and Moxi, all of Hokkaido's block, every fourth picture
 of Bijie), patches have 64 px, and each network learns for 150 steps where `lmhld learn` takes 600: the networks are
-worse than those of a user, and what the table compares is candidates, not what can be reached.
-
-In learn.csv, `kept` is what the rule of that time kept (the start network unless another's lead was clear; now the
-mean), and draws 0 and 2 of Jinsha are the same place.
+worse than those of a user, and what the table compares is candidates, not what can be reached. No two draws of a scene
+begin at the same landslide, but in Jinsha, with 11 of them, their labels overlap.
 
 Moxi and Bijie have no coordinates: they are given made-up ones. Bijie's pictures are laid out on one grid, with no data
 between them.
@@ -27,7 +25,8 @@ its own threshold; `event, one network` is one of the three that `event` average
 with the images turned over (`kept, flips`) and without specks below 10 px (`kept, cleaned`). `f1`, `precision` and
 `recall` on the ground kept apart (`f1_at_half`: at the threshold 0.5 instead), `held_back_f1` as the card has it,
 `all_landslide_f1` of calling everything landslide; `seconds` of learning and judging all candidates, one process and
-one thread on a machine that had other work (`load`: its load average when the cell was finished).
+one thread (`load`: the machine's load average when the cell was finished; two calls for other scenes may run side by
+side).
 """
 
 from __future__ import annotations
@@ -140,7 +139,7 @@ def labels_of(path: Path, codes: np.ndarray, draw: int) -> tuple[dict[int, Path]
     found = shapes((codes == 1).astype(np.uint8), codes == 1, 8, transform)
     table = gpd.GeoDataFrame(geometry=[shape(outline) for outline, _ in found], crs=crs)
     centres = table.geometry.centroid
-    first = centres[np.random.default_rng(draw).integers(len(table))]
+    first = centres[np.random.default_rng(0).permutation(len(table))[draw]]
     order = np.argsort(centres.distance(first).to_numpy(), kind="stable")
     # With less than a quarter left to score on, the number would not say what labels are worth.
     by_count = {count: path.with_name(f"{path.stem}-{draw}-{count}.gpkg")
@@ -234,6 +233,11 @@ def measure(name: str, draw: int, steps: int, learnt: str, run: Run, done: set[t
         shutil.rmtree(work)
 
 
+def read_rows() -> list[dict]:
+    """Return what is measured so far, also by a call for other scenes beside this one."""
+    return pd.read_csv(TABLE).to_dict("records") if TABLE.exists() else []
+
+
 def main() -> None:
     """Measure what is missing, cell by cell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -244,12 +248,11 @@ def main() -> None:
     starts = start_networks()
     FOLDER.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    rows = pd.read_csv(TABLE).to_dict("records") if TABLE.exists() else []
     for draw in range(options.draws):
         for name in options.scenes:
-            done = {tuple(row[key] for key in ("scene", "draw", "landslides", "steps", "start")) for row in rows}
+            done = {tuple(row[key] for key in ("scene", "draw", "landslides", "steps", "start")) for row in read_rows()}
             for cell in measure(name, draw, options.steps, *starts[name], done):
-                rows += [row | {"cpu": common.cpu_name()} for row in cell]
+                rows = read_rows() + [row | {"cpu": common.cpu_name()} for row in cell]
                 pd.DataFrame(rows).to_csv(TABLE, index=False, float_format="%.4g")
                 for row in cell:
                     print(name, draw, row["landslides"], row["candidate"], round(row["f1"], 3), flush=True)

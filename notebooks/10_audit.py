@@ -80,7 +80,7 @@ listed = table[table["section"].isin(sections)] if sections else table
 reading = [f" [{text}]" if text else "" for text in listed["reading"]]
 listed = listed.assign(statement=listed["claim"] + reading).set_index("section")
 pd.set_option("display.max_rows", None, "display.max_colwidth", None)
-listed[["statement", "derived", "verdict"]]
+listed[["verdict", "statement", "derived"]]
 
 # %% [markdown]
 # ## F1 against precision and recall

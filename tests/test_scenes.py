@@ -161,9 +161,10 @@ def test_nan_and_infinite_pixels_are_refused(made, bad):
     assert not valid[40, 50] and valid.sum() == valid.size - 1
 
 
+@pytest.mark.parametrize("kind", [np.uint16, np.float32])
 @pytest.mark.parametrize("nodata", [None, 7, -9999.0, 70_000.0, 0.5, float("nan"), float("inf"), 1e300])
-def test_a_pixel_is_no_data_where_all_bands_say_so(made, nodata):
-    values = IMAGE.copy()
+def test_a_pixel_is_no_data_where_all_bands_say_so(made, nodata, kind):
+    values = IMAGE.astype(kind)
     values[:, :5] = values[1, 20, 20] = 0
     write_tif(made.image, values, nodata=0)
     _, _, valid = read_all(replace(made, nodata=nodata))

@@ -154,7 +154,6 @@ def alternative_texts() -> Iterator[str]:
 def worth_of_labels() -> Iterator[str]:
     """The mapping page's table of F1 against labelled landslides is what benchmarks/results/learn.csv holds."""
     table = pd.read_csv(ROOT / "benchmarks" / "results" / "learn.csv")
-    table = table.drop(table[(table["scene"] == "jinsha") & (table["draw"] == 2)].index)  # the place of draw 0
     table = table[table["landslides"] > 0]
     f1 = table.pivot_table(index=["scene", "landslides"], columns="candidate", values="f1")
     for scene, rows in f1[["start", "event", "tuned", "mean"]].groupby(level="scene"):

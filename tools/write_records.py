@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from lmhld_nb.config import atomic_path, cannot_read
+from lmhld_nb.config import UserError, atomic_path, cannot_read
 from lmhld_nb.runs.records import MANIFEST, RUN_FILES, VERSION, Files, Records, digest
 from lmhld_nb.runs.store import SHOWN, Run
+
+UNROUNDED = re.compile(rb"(?<![\d.])(?=[\d.]*\.)(?:[0.]*[1-9](?:\.?\d){6,})(?!\d)")
+"""A number of more than six digits, which `training.scoring.write` does not write."""
 
 
 def of_runs(profile: str, finished: Sequence[Run]) -> Records:
@@ -34,11 +38,16 @@ def write(target: Path, recorded: Records) -> None:
 
 
 def run_files(run: Run) -> Files:
-    """Return what is recorded of a run."""
+    """Return what is recorded of a run; `UserError` if a file cannot be read, or the run would not verify."""
     # Predictions carry the digest of the weights: those of weights that are no longer there are left out.
     shown = sorted(path.name for path in (run.folder / SHOWN).glob(f"*-{run.metrics['weights']}.npz"))
     names = [name for name in RUN_FILES if (run.folder / name).is_file()] + [f"{SHOWN}/{name}" for name in shown]
     try:
-        return {name: (run.folder / name).read_bytes() for name in names}
+        files = {name: (run.folder / name).read_bytes() for name in names}
     except OSError as error:
         raise cannot_read(run.folder, error) from error
+    for name, content in files.items():
+        if name.endswith(".csv") and (number := UNROUNDED.search(content)):
+            where = f"{run.folder / name}: {number[0].decode()} was not rounded to six digits"
+            raise UserError(f"{where}, so an older version made this run; remove the folder and make it again")
+    return files

@@ -4,6 +4,7 @@ Torch and GDAL are imported inside the commands, so that ``--help`` answers at o
 in which the modules below register them, which is the order of use.
 """
 
+import re
 import signal
 import sys
 from typing import Annotated
@@ -49,7 +50,8 @@ def main() -> None:
     except (UserError, _UsageError, OSError, Interrupted, KeyboardInterrupt, typer.Abort) as error:
         if debug or (isinstance(error, OSError) and error.filename is None):
             raise
-        if text := " ".join(_describe(error).split()):  # a command without arguments has shown its help
+        # A word without end is shown by its ends; a command without arguments has shown its help.
+        if text := re.sub(r"(\S{100})\S{200,}(\S{100})", r"\1…\2", " ".join(_describe(error).split())):
             typer.echo(f"lmhld: {text}", err=True)
         if isinstance(error, UserError | OSError | _UsageError):
             sys.exit(2)

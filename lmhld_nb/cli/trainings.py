@@ -18,10 +18,14 @@ if TYPE_CHECKING:
     from lmhld_nb.training.specs import RunSpec
 
 
-def _open_plan(profile: str, experiment: str | None, progress: bool) -> tuple[Study, list[PlannedRun]]:
+def _open_plan(
+    profile: str, experiment: str | None, progress: bool, device: str = "auto"
+) -> tuple[Study, list[PlannedRun]]:
     from lmhld_nb import experiments
     from lmhld_nb.experiments.plan import plan as list_runs
+    from lmhld_nb.training.hardware import choose_device
 
+    choose_device(device)  # a wrong one is refused before data are made
     study = experiments.open_study(experiments.load(profile), progress)
     return study, list_runs(study, experiment)
 
@@ -79,7 +83,7 @@ def run(
     from lmhld_nb.experiments.plan import ranks
     from lmhld_nb.runs import records
 
-    study, planned = _open_plan(profile, experiment, not quiet)
+    study, planned = _open_plan(profile, experiment, not quiet, device)
     specs, name = [entry.spec for entry in planned], study.profile.name
     scored = {entry.spec.run_id for entry in planned if entry.whole_area}
     if records.path(name).is_file():
@@ -105,7 +109,7 @@ def train(
     """Train one run of a profile. Workflow managers call this."""
     from lmhld_nb import runs
 
-    study, planned = _open_plan(profile, None, not quiet)
+    study, planned = _open_plan(profile, None, not quiet, device)
     for entry in planned:
         if entry.spec.run_id == run_id:
             finished = runs.make_run(entry.spec, _execution(study.profile, device, quiet), entry.whole_area)

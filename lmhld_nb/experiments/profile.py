@@ -116,7 +116,8 @@ def load(profile: str) -> Profile:
     """Load a profile by its name (``params/NAME.yaml``) or the path of a YAML file, or raise `UserError`."""
     path = Path(profile) if profile.endswith((".yaml", ".yml")) else ROOT / "params" / f"{profile}.yaml"
     if not path.is_file():
-        raise UserError(f"profile '{profile}': unknown; choose one of {', '.join(names())}, or give a YAML file")
+        known = ", ".join(names()) or f"{ROOT / 'params'} (empty: install by `pip install -e .` in the book's folder)"
+        raise UserError(f"profile '{profile}': unknown; choose one of {known}, or give a YAML file")
     try:
         config.load_extensions(read_yaml(path, Extensions).extensions)
     except UserError as error:

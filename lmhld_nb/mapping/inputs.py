@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lmhld_nb.config import UserError, printable
 from lmhld_nb.evaluation.objects import NO_LABEL
 from lmhld_nb.scenes import mosaics, rasters
@@ -75,6 +77,8 @@ def scene_of_file(
     255 means not labelled, unless it is this value); ``layer`` and ``where`` select polygons (`vectors.read`).
     UserError if a file cannot be read, the bands are not all named exactly once, or a mask holds undefined values.
     """
+    if nodata is not None and np.isinf(nodata).any():
+        raise UserError(f"{path}: no-data value {nodata}: give finite numbers, or nan, which covers infinities too")
     with rasters.open_raster(path) as source:
         described, count = rasters.band_names(source), source.count
     if others and count == 1 and (bands is None or len(bands) > 1):

@@ -144,7 +144,8 @@ def holdable(nodata: Nodata, dtype: np.dtype) -> tuple[float, ...]:
     """Return the values of ``nodata`` that ``dtype`` can represent; for float types also NaN, if there are any."""
     values = () if nodata is None else nodata if isinstance(nodata, tuple) else (nodata,)
     if dtype.kind not in "iu":
-        return (*values, math.nan) if values else ()
+        with np.errstate(over="ignore"):
+            return (*(value for value in values if not np.isinf(dtype.type(value))), math.nan) if values else ()
     limits = np.iinfo(dtype)
     return tuple(value for value in values if float(value).is_integer() and limits.min <= value <= limits.max)
 

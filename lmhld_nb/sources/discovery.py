@@ -22,8 +22,6 @@ from lmhld_nb.sources.layout import SPLITS, Layout, Part, area_rank, nodata_code
 
 _SAMPLED_IMAGES, _SAMPLED_MASKS = 4, 48
 
-# Names of folders and files
-
 _ROLES = {
     "image": "img imgs image images sat satellite tile tiles rgbn bgrn",
     "mask": "mask masks label labels lbl gt ground truth groundtruth annotation annotations ann annot ref reference "
@@ -123,8 +121,6 @@ def _group(pattern: str, paths: dict[str, str]) -> Group:
         key.append(_bare(name))
     return Group(pattern, role, area, split, "/".join(key), paths)
 
-
-# Content of files
 
 _Pairs = list[tuple[Group, Group]]
 

@@ -29,7 +29,7 @@ class Execution(Strict):
 
 def choose_device(device: str) -> str:
     """Turn ``auto`` into ``cuda`` if there is a GPU, else ``cpu``; UserError for a missing device."""
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,4})?", device):
         raise UserError(f"device '{device}': unknown; choose auto, cpu or cuda")
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"

@@ -67,9 +67,6 @@ def copy_of(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in model.state_dict().items()}
 
 
-# Networks
-
-
 def save(
     path: Path, tensors: dict[str, Tensor], spec: RunSpec, patch_sets: Sequence[PatchSet], **extra: object
 ) -> None:
@@ -243,9 +240,6 @@ def _one_line_errors(path: Path) -> Iterator[None]:
     except _UNREADABLE as error:
         detail = " ".join(str(error).split())[:120]
         raise UserError(f"{path}: not a network of this book ({detail}); give a run's weights.safetensors") from error
-
-
-# Checkpoints
 
 
 @dataclass
