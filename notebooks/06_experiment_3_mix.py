@@ -37,7 +37,7 @@ book = lm.open(profile, models, areas)
 #
 # Every area keeps its sensor, its resolution and its own normalisation; only the number of pixels in a patch is the same.
 # At 0.8 m a patch of 128 pixels shows 102 m of ground, at 10 m it shows 1,280 m. Look at how unequal the shares become:
-# scenes that are small in pixels hold few windows of this size, and many of these touch the edge or missing data.
+# scenes that are small in pixels contain few windows of this size, and many of these touch the edge or missing data.
 
 # %%
 size = book.settings("mix").size

@@ -101,7 +101,7 @@ def test_a_run_of_a_network_from_outside_is_named_after_its_code(outside):
     path.write_text(CODE.replace("width=6", "width=7"))
     assert RunSpec(model=spec.model, **fields).run_id != spec.run_id
     assert "source" not in RunSpec(model="unet", **fields).canonical()
-    refuses("in no Python file", models.source_of, "numpy:arange")
+    refuses("not in a Python file", models.source_of, "numpy:arange")
 
 
 @pytest.mark.parametrize("factor", (2, 4, 8, 16))
@@ -164,7 +164,7 @@ def test_a_network_from_outside_joins_the_seven_but_keeps_its_weights_and_face(o
 
 
 @pytest.mark.parametrize(("name", "message"), [
-    ("vnet", "unknown; choose one of unet, .*, or name a function of your own as package.module:function"),
+    ("vnet", "unknown; choose one of unet, .*, or name your own function as package.module:function"),
     ("os:_exit", "unknown; choose one of"),
     ("no_such_package.nets:build", "cannot be imported .*No module named .*PYTHONPATH"),
     ("bad_{}:build", "cannot be imported .*ZeroDivisionError"),

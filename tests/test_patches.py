@@ -164,7 +164,7 @@ def test_given_splits_are_kept_and_true_labels_belong_to_synthetic_scenes_alone(
     refuses("scene 'x' has no split", patches.cut, spec(split="given"), [*scenes, other], progress=False)
     patch_set = patches.cut(spec(split="given"), scenes, progress=False)
     assert (patch_set.index["split"] == patch_set.index["scene"]).all()
-    refuses("no splits of its own", patches.cut, spec(split="given", seed=1), [other], progress=False)
+    refuses("has no splits; use", patches.cut, spec(split="given", seed=1), [other], progress=False)
     refuses("has no layer 'true landslides'", cut, scene(tmp_path, blobs(256, 256, 50)), labels="true")
     assert not {"background", "gap", "labels", "thin"} & set(spec().model_dump()), "runs keep their names"
     assert len({spec(**changes).folder for changes in ({}, {"labels": "true"}, {"background": True})}) == 3

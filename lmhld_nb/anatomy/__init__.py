@@ -1,1 +1,1 @@
-"""Anatomy: what a network costs and sees, drawn from its own code."""
+"""Anatomy: costs and receptive fields of networks, and diagrams from their own code."""

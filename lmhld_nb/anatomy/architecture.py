@@ -1,4 +1,4 @@
-"""Architecture: what a network costs and how far it sees, measured on the network itself."""
+"""Architecture: a network's cost and receptive field, measured on the network itself."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ BANDS = 4
 
 
 def empty(name: str, width: int | None = None) -> nn.Module:
-    """Return a network without numbers (on torch's meta device): shapes are computed, values are not."""
+    """Return a network without values (on torch's meta device): only shapes are computed."""
     with torch.device("meta"):
         return models.build(name, BANDS, width).eval()
 
 
 def parameters(name: str, width: int | None = None) -> int:
-    """Return the number of trainable parameters with 4 bands in and 1 class out."""
+    """Return the number of trainable parameters with 4 input bands and 1 class."""
     return models.parameter_count(empty(name, width))
 
 
@@ -33,7 +33,7 @@ def parameters(name: str, width: int | None = None) -> int:
 def macs(name: str, size: int, width: int | None = None, literal: bool = True) -> int:
     """Return the multiply-accumulates of predicting one 4-band patch of ``size`` px, without normalisation or the like.
 
-    ``literal`` counts the paper's way where a network computes more cheaply (`unet_3p.UpsampledConv`).
+    ``literal`` counts the published computation if a network has a cheaper one (`unet_3p.UpsampledConv`).
     """
     model = empty(name, width)
     for module in list(model.modules()):
@@ -41,16 +41,16 @@ def macs(name: str, size: int, width: int | None = None, literal: bool = True) -
             module.literal = literal  # type: ignore[assignment]
         for name_of_child, child in module.named_children():
             if isinstance(child, nn.BatchNorm2d | nn.LayerNorm | nn.GroupNorm | nn.ReLU):
-                setattr(module, name_of_child, nn.Identity())  # not counted, but half the time that counting takes
+                setattr(module, name_of_child, nn.Identity())  # not counted, but would take half of the time
     patch = torch.zeros(1, BANDS, size, size, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(patch)
-    return int(counter.get_total_flops()) // 2  # multiplications and additions: two a MAC
+    return int(counter.get_total_flops()) // 2  # multiplications and additions: two per MAC
 
 
 @dataclass(frozen=True)
 class Reach:
-    """What one predicted pixel depends on.
+    """The input region that one predicted pixel depends on.
 
     ``extent`` is the side in px of the region with any influence, ``effective`` that of the centred square with 95 % of
     it; ``influence`` (size, size) is the mean absolute gradient of the centre logit by each pixel, summed over bands.
@@ -73,8 +73,8 @@ def receptive_field(
 ) -> Reach:
     """Measure the receptive field of the pixel in the middle of a patch, by gradients (Luo et al. 2016).
 
-    Mean over ``draws`` random networks (`_influence`) and inputs, from seed ``first`` on; ValueError where nothing gets
-    through. ``size`` is a multiple of 32 px; ``change`` is applied to each network first.
+    Mean over ``draws`` random networks (`_influence`) and inputs, from seed ``first`` on; ValueError if there is no
+    influence at all. ``size`` is a multiple of 32 px; ``change`` is applied to each network first.
     """
     influences = [_influence(name, width, size, seed, change) for seed in range(first, first + draws)]
     influence = np.mean(influences, axis=0)
@@ -85,14 +85,14 @@ def receptive_field(
 
 
 def receptive_fields(names: Sequence[str], draws: int = 2) -> dict[str, Reach]:
-    """Measure how far networks see, by name; those whose width cannot be chosen as they are."""
+    """Measure receptive fields by name of network; networks with a fixed width as they are."""
     widths = {name: 8 if models.takes_width(models.network(name)) else None for name in names}
     return {name: receptive_field(name, width, draws=draws) for name, width in widths.items()}
 
 
 @cache
 def _influence(name: str, width: int | None, size: int, seed: int, change: Change | None) -> np.ndarray:
-    """Return (size, size): how much the centre's logit depends on each pixel, in one random network."""
+    """Return (size, size): how much the centre's logit depends on each pixel in one random network."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = models.build(name, BANDS, width).eval()
@@ -127,7 +127,7 @@ def _side_of(influence: np.ndarray, share: float) -> int:
 def table(
     names: Sequence[str], width: Mapping[str, int | None] | None = None, sizes: Sequence[int] = SIZES
 ) -> pd.DataFrame:
-    """Return parameters and MACs of a patch (macs_SIZE) of networks, by name, at a width (empty as published)."""
+    """Return networks' parameters and MACs per patch (macs_SIZE), by name, at a width (empty: as published)."""
     rows = []
     for name in names:
         own = (width or {}).get(name)

@@ -1,4 +1,4 @@
-"""Dataflow: a network's blocks and what flows between them, read off the network itself by `torch.fx`."""
+"""Dataflow: a network's blocks and the maps between them, traced from the network itself by `torch.fx`."""
 
 from dataclasses import dataclass, replace
 from functools import cache
@@ -21,7 +21,7 @@ _MINOR = (nn.BatchNorm2d, nn.GroupNorm, nn.ReLU, nn.GELU, nn.Dropout)
 class Node:
     """One block of a network (``name`` is its path); channels and level (how often the side is halved) of its output.
 
-    ``kind`` is ``input``, ``head``, a class, or its convolutions (``2 × conv 3×3``); ``column`` the longest way to it.
+    ``kind`` is ``input``, ``head``, a class, or its convolutions (``2 × conv 3×3``); ``column`` the longest path to it.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Edge:
-    """What one node passes to another: ``forward``, enlarged (``up``), or beside other maps (``skip``)."""
+    """A connection between nodes: ``forward``, enlarged (``up``), or concatenated with other maps (``skip``)."""
 
     source: str
     target: str
@@ -55,7 +55,7 @@ class Graph:
         return [self[edge.source] for edge in self.edges if edge.target == name]
 
     def ways(self, start: str, end: str) -> int:
-        """Return the number of different ways along the edges from one node to another."""
+        """Return the number of different paths along the edges from one node to another."""
         count: dict[str, int] = {}
         for node in self.nodes:
             behind = sum(count[source.name] for source in self.sources(node.name))
@@ -65,7 +65,7 @@ class Graph:
 
 @cache
 def graph(name: str, width: int | None = None) -> Graph:
-    """Return a network's blocks (what ``forward`` calls) as its own code joins them, with all heads if supervised."""
+    """Return a network's blocks (called by ``forward``) as connected by its own code, with all heads if supervised."""
     model = architecture.empty(name, width)
     tracer = _Blocks()
     tracer.traced_func_name = "supervised" if hasattr(model, "supervised") else "forward"
@@ -73,7 +73,7 @@ def graph(name: str, width: int | None = None) -> Graph:
     ShapeProp(module).propagate(torch.zeros(1, architecture.BANDS, SIZE, SIZE, device="meta"))
     nodes: dict[fx.Node, Node] = {}
     edges: list[Edge] = []
-    behind: dict[fx.Node, list[fx.Node]] = {}  # the blocks whose maps an operation between blocks carries
+    behind: dict[fx.Node, list[fx.Node]] = {}  # the blocks whose maps pass through an operation between blocks
     for node in filter(_is_map, module.graph.nodes):
         sources = list(dict.fromkeys(origin for entry in _maps(node) for origin in behind.get(entry, [])))
         behind[node] = sources
@@ -87,7 +87,7 @@ def graph(name: str, width: int | None = None) -> Graph:
 
 
 def _block(node: fx.Node, model: nn.Module) -> Node | None:
-    """Return the block that an operation is; None where it becomes part of an edge."""
+    """Return the block of an operation; None if it becomes part of an edge."""
     if node.op == "placeholder":
         return Node("input", "input", architecture.BANDS, 0)
     if node.op != "call_module":
@@ -104,7 +104,7 @@ def kind_of(module: nn.Module) -> str:
     """Return a block's class, or for a ``Sequential`` the convolutions and classes in it."""
     if not isinstance(module, nn.Sequential):
         return _layer_name(module)
-    # Normalisation and rectifiers go without saying, unless there is nothing else.
+    # Normalisation and rectifiers are not mentioned, unless there is nothing else.
     layers = _flat(module)
     major = [layer for layer in layers if not isinstance(layer, _MINOR)]
     runs = [(name, len(list(run))) for name, run in groupby(major or layers, _layer_name)]
@@ -124,7 +124,7 @@ def _layer_name(module: nn.Module) -> str:
 
 
 class _Blocks(fx.Tracer):
-    """Traces what a network calls as one operation each."""
+    """Traces each module that a network calls as one operation."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""Diagrams: networks drawn from their dataflow; what they cost and how far they see, side by side."""
+"""Diagrams: networks drawn from their dataflow; their costs and receptive fields, side by side."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -25,7 +25,7 @@ _HALF = 0.21  # half the height of a box, in levels
 
 
 def architecture(name: str) -> Figure:
-    """Draw a network as published: blocks by resolution (down) and depth (right), as wide as the root of channels."""
+    """Draw a network as published: blocks by resolution (down) and depth (right), width by the root of channels."""
     graph = dataflow.graph(name)
     boxes = [node for node in graph.nodes if node.kind != "head"]
     depth, most = max(node.level for node in boxes), max(node.channels for node in boxes)
@@ -77,14 +77,14 @@ def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], over:
         rise = end[1] - start[1]
         side = _HALF if rise > 0 else -_HALF
         start, end = (start[0] - 0.02, start[1] + side), (end[0] + 0.02, end[1] - side)
-        way = f"arc3,rad={max(0, 0.14 * (rise - 1)):.2f}"  # ways up over several levels keep apart
+        way = f"arc3,rad={max(0, 0.14 * (rise - 1)):.2f}"  # keeps paths up over several levels apart
     head = "-|>,head_length=3.5,head_width=1.6"
     arrow = FancyArrowPatch(start, end, connectionstyle=way, arrowstyle=head, shrinkA=0, shrinkB=0, mutation_scale=1)
     ax.add_patch(arrow).set(color=colour, linewidth=1.1, zorder=1)
 
 
 def influence(reaches: Mapping[str, Reach]) -> Figure:
-    """Draw what the middle pixel of a patch depends on, one panel per network."""
+    """Draw what the central pixel of a patch depends on, one panel per network."""
     figure, panels, _, _ = style.grid(len(reaches), (2.6, 2.75), (0.8, 0.3))
     norm = LogNorm(1e-6, 1)
     squares: dict[str, Literal["--", "-"]] = {"any influence": "--", "95 % of the influence": "-"}

@@ -1,8 +1,8 @@
-"""The published numbers against each other: statements of the paper, with what follows from its tables.
+"""Consistency of the published numbers: statements of the paper, with what follows from its tables.
 
 Statements that hold by definition or only repeat a table are left out. Statements and numbers are data
-(`lmhld_nb.paper`); what follows is computed from `paper.table`. A statement that can be read in several ways has a row
-for each; the rows share the part of their id before ``/``.
+(`lmhld_nb.paper`); what follows is computed from `paper.table`. A statement with several readings has one row for each;
+the rows share the part of their id before ``/``.
 """
 
 import json
@@ -21,13 +21,13 @@ __all__ = ["PARTS", "SCORE_TABLES", "VERDICTS", "Check", "as_json", "checks", "c
 __all__ += ["in_every_reading", "part_minus_mix", "part_minus_single", "table", "text"]
 
 PARTS = data.PARTS + scores.PARTS
-"""What computes the findings of claims, by their ids, for one subject each."""
+"""Functions that compute the findings on claims, by their ids, for one subject each."""
 _SYMBOLS = {"holds": "=", "rounding": "~", "contradicted": "X", "cannot be checked": "?"}
 
 
 @dataclass(frozen=True)
 class Check:
-    """One statement of the paper (columns of `paper.claims`) and what follows for it (`rules.Finding`)."""
+    """One statement of the paper (columns of `paper.claims`) and the finding on it (`rules.Finding`)."""
 
     id: str
     section: str
@@ -40,7 +40,7 @@ class Check:
 
 
 def checks() -> list[Check]:
-    """Check every statement, in the paper's order; ValueError where claims and `PARTS` do not match."""
+    """Check every statement, in the paper's order; ValueError if claims and `PARTS` do not match."""
     claims, found = paper.claims(), findings()
     if unknown := set(found) - set(claims.index):
         raise ValueError(f"claims.csv has no row for {', '.join(sorted(unknown))}")
@@ -59,7 +59,7 @@ def checks() -> list[Check]:
 
 
 def findings() -> dict[str, Finding]:
-    """Return what all `PARTS` find."""
+    """Return the findings of all `PARTS`."""
     return {key: finding for part in PARTS for key, finding in part().items()}
 
 
@@ -69,14 +69,14 @@ def table(checked: list[Check]) -> pd.DataFrame:
 
 
 def in_every_reading(table: pd.DataFrame, verdict: Verdict) -> list[str]:
-    """Return the statements (ids without reading) that get this verdict however they are read."""
+    """Return the statements (ids without reading) that get this verdict in every reading."""
     statement = table.index.str.split("/").str[0]
     same = (table["verdict"] == verdict).groupby(statement, sort=False).all()
     return [str(key) for key in same.index[same]]
 
 
 def counts(checked: list[Check]) -> dict[str, int]:
-    """Return how many checks got each verdict."""
+    """Return the number of checks by verdict."""
     return {verdict: sum(check.verdict == verdict for check in checked) for verdict in VERDICTS}
 
 
@@ -87,7 +87,7 @@ def as_json(checked: list[Check]) -> str:
 
 
 def text(checked: list[Check]) -> str:
-    """Return all checks as text to read, by section: a line each, and below it what follows and a remark."""
+    """Return all checks as readable text by section: one line each, followed by the finding and a remark."""
     lines: list[str] = []
     for section, of_section in groupby(checked, lambda check: check.section):
         lines += ["", section[0].upper() + section[1:]]

@@ -1,4 +1,4 @@
-"""What follows for the paper's statements on data, orders and patch sizes (sections 2 to 4.1)."""
+"""Findings on the paper's statements about data, orders and patch sizes (sections 2 to 4.1)."""
 
 import math
 from dataclasses import replace
@@ -15,7 +15,7 @@ _SPLITS = ["landslide_fraction_train", "landslide_fraction_val", "landslide_frac
 
 
 def areas() -> Findings:
-    """Landslides of Table 1: how many, and the largest."""
+    """Landslides of Table 1: their number, and the largest."""
     table = paper.table(1).set_index("study_area")
     numbers, largest, quote = table["landslides"], table["max_area_px"], quoted("largest_px")
     km2 = largest * table["resolution_m"] ** 2 / 1e6
@@ -61,7 +61,7 @@ def _image_after(images: pd.Period, area: str) -> Finding:
 
 
 def events() -> Findings:
-    """Magnitudes and landslides of the earthquakes, as others count them."""
+    """Magnitudes of the earthquakes, and numbers of landslides, in other publications."""
     area, (largest, source) = published(1).loc["wenchuan"], facts("largest_km2").loc["wenchuan", ["value", "source"]]
     here = area["max_area_px"] * area["resolution_m"] ** 2 / 1e6
     km2 = f"the largest of Wenchuan has {here:.2f} km² in Table 1, the largest of that earthquake {largest} km²"
@@ -78,7 +78,7 @@ def events() -> Findings:
 
 
 def _slides(area: str, kind: str) -> Finding:
-    """Judge an event's number of landslides by what others count; that the data set has fewer says nothing."""
+    """Judge an event's number of landslides by other counts; that the data set has fewer is no evidence."""
     quote, here, counts = quoted(f"slides_{area}"), published(1)["landslides"][area], facts(kind).loc[[area]]
     numbers = counts["value"].astype(float)
     derived = "; ".join(f"{number:,.0f} ({source})" for number, source in zip(numbers, counts["source"], strict=True))
@@ -103,7 +103,7 @@ def patches() -> Findings:
 
 
 def _of_areas() -> pd.DataFrame:
-    """Return Table 2's rows of the study areas, without that of the comparison data set."""
+    """Return the rows of Table 2 for study areas, without the comparison data set."""
     table = paper.table(2)
     return table[table["study_area"].isin(paper.table(1)["study_area"])]
 
@@ -116,7 +116,7 @@ def _gaps(gaps: pd.Series, room: pd.Series, largest: str) -> Finding:
 
 
 def volume() -> Findings:
-    """Where LMHLD is ahead of the others in Table 3."""
+    """In which respects LMHLD is ahead of the others in Table 3."""
     table, areas = published(3), _of_areas()
     ours, others = table.loc[_OURS], table.drop(index=_OURS)
     most, missing = others["patches"].idxmax(), others.index[others["patch_size"] == "-"]
@@ -139,7 +139,7 @@ def volume() -> Findings:
 
 
 def other_data() -> Findings:
-    """What Table 3 says of other data sets, and their authors."""
+    """What Table 3 and the authors of other data sets say about these."""
     return {
         "gvlm_resolution": _of_authors("GVLm", "resolution", "resolution"),
         "landslide4sense/described": _of_authors("Landslide4sense", "patches", "patches_described"),
@@ -148,7 +148,7 @@ def other_data() -> Findings:
 
 
 def _of_authors(name: str, column: str, kind: str) -> Finding:
-    """Compare what Table 3 says of another data set with what its authors say."""
+    """Compare what Table 3 says about another data set with what its authors say."""
     here, (there, source) = str(published(3).loc[name, column]), facts(kind).loc[name, ["value", "source"]]
     return holds_if(here == there, f"{here} here, {there} there", source)
 

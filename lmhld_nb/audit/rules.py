@@ -1,4 +1,4 @@
-"""How the audit judges: verdicts, with the rounding of published numbers carried through."""
+"""Rules of the audit: verdicts that account for the rounding of published numbers."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ TABLE_OF_MEANS = 7
 HALF = 0.5e-4
 """Half a unit in the last digit of a published score."""
 ROOM = 2 * HALF
-"""What rounding does to a difference of two scores, or to a rounded mean of scores."""
+"""Effect of rounding on a difference of two scores, or on a rounded mean of scores."""
 OF_DIFFERENCE = "±0.0001 (difference of rounded scores)"
 _INDEX = {1: "area", 3: "dataset", 4: ["model", "patch_size"], 5: ["area", "model"], 6: "model", 7: "model"}
 _SLACK = 1e-9  # decimal fractions are not exact in binary; far below any printed digit
@@ -26,9 +26,9 @@ _SLACK = 1e-9  # decimal fractions are not exact in binary; far below any printe
 
 @dataclass(frozen=True)
 class Finding:
-    """What follows from the published tables for one statement, with its numbers, and the verdict.
+    """What follows from the published tables for one statement, with numbers, and the verdict.
 
-    ``rounding`` can explain what is not as printed; ``tolerance`` is how far off a number still counts as the same.
+    ``rounding``: rounding can explain the deviation; ``tolerance``: up to which deviation numbers count as equal.
     """
 
     derived: str
@@ -38,7 +38,7 @@ class Finding:
 
 
 Findings = dict[str, Finding]
-"""What follows for claims, by their ids."""
+"""Findings on claims, by their ids."""
 
 
 def at_most(value: float, limit: float, inherited: float = 0.0) -> Verdict:
@@ -49,37 +49,37 @@ def at_most(value: float, limit: float, inherited: float = 0.0) -> Verdict:
 
 
 def above(difference: float, inherited: float = 0.0) -> Verdict:
-    """Judge "higher than" from a printed difference; not above, but within the rounding, is ``rounding``."""
+    """Judge "higher than" by a printed difference; not above, but within the rounding, is ``rounding``."""
     if difference > _SLACK:
         return "holds"
     return "rounding" if difference >= -inherited - _SLACK else "contradicted"
 
 
 def worst(verdicts: Iterable[str]) -> Verdict:
-    """Return the verdict of a statement about all: one exception contradicts it; none at all is a ValueError."""
+    """Return the verdict on a statement about all: one exception contradicts it; ValueError if there are none."""
     order: tuple[Verdict, ...] = ("contradicted", "cannot be checked", "rounding", "holds")
     return order[min(map(order.index, verdicts))]
 
 
 def holds_if(true: Any, derived: str, detail: str = "", tolerance: str = "exact") -> Finding:
-    """Return the finding of a statement that either follows or does not."""
+    """Return the finding on a statement that either follows or does not."""
     return Finding(derived, "holds" if true else "contradicted", tolerance, detail)
 
 
 def unchecked(derived: str, detail: str = "") -> Finding:
-    """Return the finding of a statement that the published numbers neither support nor contradict."""
+    """Return the finding on a statement that the published numbers neither support nor contradict."""
     return Finding(derived, "cannot be checked", detail=detail)
 
 
 def equals(name: str, value: float, derived: str, detail: str = "", inherited: float = 0.0) -> Finding:
-    """Judge whether what follows rounds to a quoted number; the tolerance is half its last digit."""
+    """Judge whether a computed value rounds to a quoted number; the tolerance is half its last digit."""
     quote = quoted(name)
     verdict = at_most(abs(quote.number - value), quote.half, inherited)
     return Finding(derived, verdict, tolerance_of(quote), detail)
 
 
 def tolerance_of(quote: paper.Quote) -> str:
-    """Return how far a number may lie from a quoted one, to read."""
+    """Return the allowed deviation from a quoted number as text."""
     return f"±{quote.half:,g}" if quote.half else "exact"
 
 
@@ -95,18 +95,18 @@ def all_above(differences: pd.Series | Mapping[str, float], what: str, detail: s
 
 
 def quoted(name: str) -> paper.Quote:
-    """Return what the paper's text says under this name."""
+    """Return the paper's statement with this name."""
     return paper.quotes()[name]
 
 
 def facts(kind: str) -> Any:
-    """Return the facts of one kind that are not the paper's: value and source, by key."""
+    """Return the facts of one kind from outside the paper: value and source, by key."""
     table = paper.outside()
     return table[table["kind"] == kind].set_index("key")
 
 
 def published(n: int) -> Any:
-    """Return a table (not Table 2) indexed by what names its rows: area key, data set, model, patch size."""
+    """Return a table (not Table 2) indexed by its row keys: area key, data set, model, patch size."""
     table = paper.table(n)
     if "study_area" in table:
         table["area"] = [paper.area_key(name) for name in table["study_area"]]
@@ -121,7 +121,7 @@ def harmonic(precision: Any, recall: Any) -> Any:
 def averaging_gap(precision: Any, recall: Any) -> Any:
     """Return how far a mean F1 may lie below the F1 of mean precision and recall, to second order: F1 is concave.
 
-    With the spreads of section 4.4; at most where half the runs are high in one and low in the other, half opposite.
+    With the spreads of section 4.4; largest if half of the runs are high in one and low in the other, half opposite.
     """
     p, r = quoted("order_precision").number / 2, quoted("order_recall").number / 2
     apart = (harmonic(precision - p, recall + r) + harmonic(precision + p, recall - r)) / 2
@@ -137,7 +137,7 @@ def f1_rows(n: int) -> pd.DataFrame:
     p, r = table["precision"], table["recall"]
     table["derived"] = harmonic(p, r)
     table["difference"] = table["f1"] - table["derived"]
-    # F1 rises with both, so that its extremes over the rounding box lie at two corners.
+    # F1 increases with both, so its extremes over the rounding box are at two corners.
     averaging = averaging_gap(p, r) if n == TABLE_OF_MEANS else 0.0
     table["low"] = harmonic(p - HALF, r - HALF) - HALF - averaging - table["derived"]
     table["high"] = harmonic(p + HALF, r + HALF) + HALF - table["derived"]

@@ -1,4 +1,4 @@
-"""What follows for the paper's statements on scores, on LMHLD_mix and LMHLD_part (section 4, Tables 4 to 7)."""
+"""Findings on the paper's statements about scores, LMHLD_mix and LMHLD_part (section 4, Tables 4 to 7)."""
 
 from typing import Any
 
@@ -48,7 +48,7 @@ def _f1(n: int, rows: pd.DataFrame) -> Finding:
 
 
 def leading_models() -> Findings:
-    """Who is ahead in Table 5, and the highest F1 there."""
+    """Leading networks in Table 5, and the highest F1 there."""
     table, leader = published(5)["f1"].unstack("model"), quoted("leader").values[0]
     means = table.mean().sort_values(ascending=False)
     first = table.idxmax(axis=1).loc[list(paper.AREAS)]
@@ -70,7 +70,7 @@ def leading_models() -> Findings:
 def means() -> Findings:
     """Means over all rows of Table 5."""
     detail = f"mean of {len(published(5))} printed values"
-    # The mean of numbers that are each off by half a unit at most is off by no more.
+    # The mean of numbers that are each off by at most half a unit is off by no more.
     return {
         f"mean_{score}": equals(f"mean_{score}", mean, f"{mean:.6f}", detail, inherited=rules.HALF)
         for score, mean in published(5)[rules.SCORES].mean().items()
@@ -95,7 +95,7 @@ def _minus_single(n: int, areas: tuple[str, ...]) -> pd.DataFrame:
 
 
 def _named(table: pd.DataFrame | pd.Series) -> dict[str, float]:
-    """Return a table's cells by what their row (and score) are called in print."""
+    """Return a table's cells by the printed names of their row (and score)."""
     cells: Any = table.stack() if isinstance(table, pd.DataFrame) else table
     printed = paper.areas()["short_name"].to_dict() | dict(paper.SCORES)
     return {" ".join(printed.get(part, part) for part in key): float(value) for key, value in cells.items()}
@@ -163,7 +163,7 @@ def part_above_others() -> Findings:
 
 
 def words() -> Findings:
-    """What the text says of networks other than those tested, and the caption of Figure 10 of its results."""
+    """What the text says about untested networks, and the caption of Figure 10 about its results."""
     same = quoted("caption_figure_10").values[0] == "single"
     named = quoted("state_of_the_art").values
     tested = [name for name in named if name in paper.MODELS.values()]

@@ -13,7 +13,7 @@ from lmhld_nb.inventory import brightness, ndvi
 
 @dataclass(frozen=True)
 class Confusion:
-    """Counts of pixels; they add with ``+``. Ratios are NaN where nothing was there, arrays where counts are."""
+    """Counts of pixels, which add with ``+``. Ratios are NaN if undefined, and arrays if the counts are."""
 
     tp: int
     fp: int
@@ -22,7 +22,7 @@ class Confusion:
 
     @classmethod
     def of(cls, predicted: np.ndarray, truth: np.ndarray, known: np.ndarray | None = None) -> Confusion:
-        """Count boolean arrays of one shape (else ValueError); pixels where ``known`` is False are left out."""
+        """Count boolean arrays of equal shape (else ValueError); pixels where ``known`` is False are left out."""
         predicted, truth = np.asarray(predicted, bool), np.asarray(truth, bool)
         if predicted.shape != truth.shape:
             raise ValueError(f"predicted {predicted.shape} and truth {truth.shape} must have one shape")
@@ -51,7 +51,7 @@ class Confusion:
 
     @property
     def f1(self) -> float:
-        """Harmonic mean of precision and recall, 2PR/(P+R); formula 3 prints half of it, published rows obey this."""
+        """Harmonic mean of precision and recall, 2PR/(P+R); formula 3 prints half of it, published rows follow this."""
         return ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
 
     def as_dict(self) -> dict[str, float | int]:
@@ -59,7 +59,7 @@ class Confusion:
 
 
 def ratio(share: Any, whole: Any) -> Any:
-    """Return share / whole, NaN where whole is 0: a float of two numbers, an array of arrays."""
+    """Return share / whole, NaN where whole is 0: a float for numbers, an array for arrays."""
     if np.ndim(whole) == 0:
         return share / whole if whole else float("nan")
     return np.divide(share, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
@@ -67,7 +67,7 @@ def ratio(share: Any, whole: Any) -> Any:
 
 @dataclass(frozen=True)
 class Metric:
-    """A score from 0 to 1, NaN where not defined: key, title and formula, which must take arrays (`ratio`)."""
+    """A score from 0 to 1, NaN if undefined: key, title and formula, which must accept arrays (`ratio`)."""
 
     name: str
     title: str
@@ -82,11 +82,11 @@ METRICS: dict[str, Metric] = {
 
 
 def scores(confusion: Confusion) -> dict[str, float]:
-    """Return all metrics of some counts, by name, in the order of the registry."""
+    """Return all metrics of the counts by name, in the order of the registry."""
     return {name: metric.of(confusion) for name, metric in METRICS.items()}
 
 
-CHANGE = "_change"  # ends the name of a band that is the difference from an earlier image
+CHANGE = "_change"  # suffix of a band that is the difference from an earlier image
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Threshold:
 
 
 def best_threshold(images: np.ndarray, masks: np.ndarray, bands: tuple[str, ...]) -> Threshold:
-    """Find the threshold on one feature (`_features`) with the highest F1 on these very pixels: an upper bound.
+    """Find the threshold on one feature (`_features`) with the highest F1 on these same pixels: an upper bound.
 
     ``images`` (patches, bands, rows, cols) in stored units; ``masks`` (patches, rows, cols) 1, 0, others left out.
     """
@@ -112,7 +112,7 @@ def best_threshold(images: np.ndarray, masks: np.ndarray, bands: tuple[str, ...]
 
 
 def _features(images: np.ndarray, bands: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Return what can be thresholded, each (patches, rows, cols)."""
+    """Return the features that can be thresholded, each (patches, rows, cols)."""
     values = np.moveaxis(np.asarray(images), 1, 0)
     features = {"brightness": brightness(values, bands)}
     if {"blue", "green", "red"} <= set(bands):
@@ -127,7 +127,7 @@ def _best_cut(name: str, above: bool, feature: np.ndarray, truth: np.ndarray) ->
     order = np.argsort(-feature if above else feature, kind="stable")
     ranked = feature[order]
     tp = np.cumsum(truth[order])
-    # No threshold lies between equal values: only the last of each run is a possible cut.
+    # No threshold separates equal values: only the last of each run is a possible cut.
     cuts = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
     f1 = 2 * tp[cuts] / (cuts + 1 + tp[-1])
     value = ranked[cuts[int(np.argmax(f1))]]

@@ -1,7 +1,7 @@
-"""How sure a score is: intervals over patches and over seeds, paired tests, and their correction.
+"""The certainty of scores: intervals over patches and over seeds, paired tests, and their correction.
 
-An F1 is not a mean over patches: counts are summed first. So patches are resampled, not scores, and those that touch
-one another together (`patches.splits.touching`): their counts are summed beforehand, and a *block* here is such a sum.
+F1 is not a mean over patches: counts are summed first. So patches are resampled, not scores, and patches that touch are
+resampled together (`patches.splits.touching`): their counts are summed beforehand, and a *block* here is such a sum.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,8 +18,8 @@ from lmhld_nb.evaluation.counts import METRICS, Confusion, Metric
 COUNTED = ["tp", "fp", "fn"]
 RESAMPLES = 2000
 LEVEL = 0.95
-LEAST = 10  # blocks for an interval, and test patches for a score that is not marked
-# Ways that a permutation test tries: its smallest p must outlast the correction for the 147 pairs of Table 5.
+LEAST = 10  # minimum number of blocks for an interval, and of test patches for an unmarked score
+# Permutations in a test: its smallest p must survive the correction for the 147 pairs of Table 5.
 PERMUTATIONS = 20_000
 
 
@@ -35,7 +35,7 @@ class Interval(NamedTuple):
         return (self.high - self.low) / 2
 
     def columns(self, name: str) -> dict[str, float]:
-        """Return it as columns of a table: NAME, NAME_low and NAME_high."""
+        """Return table columns: NAME, NAME_low and NAME_high."""
         return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
 
     def describe(self, form: str = ".3f") -> str:
@@ -46,7 +46,7 @@ class Interval(NamedTuple):
 
 
 def f1(counts: np.ndarray) -> np.ndarray:
-    """Return F1 (...) of summed counts (..., blocks, 3) of tp, fp and fn; NaN where there is nothing to score."""
+    """Return F1 (...) of summed counts (..., blocks, 3) of tp, fp and fn; NaN if there is nothing to score."""
     return _f1(np.asarray(counts).sum(axis=-2, dtype=np.float64))
 
 
@@ -57,7 +57,7 @@ def _confusion(sums: np.ndarray) -> Confusion:
 
 
 def stacked(tables: Sequence[pd.DataFrame], keys: Sequence[str]) -> np.ndarray:
-    """Return several runs' counts, summed over equal ``keys``: (runs, blocks, 3); ValueError for other patches."""
+    """Return several runs' counts, summed over equal ``keys``: (runs, blocks, 3); ValueError if patches differ."""
     ordered = [table.groupby(list(keys))[COUNTED].sum() for table in tables]
     alike = (len(tables[0]) == len(table) and ordered[0].index.equals(by_key.index)
              for table, by_key in zip(tables, ordered, strict=True))  # fmt: skip
@@ -82,7 +82,7 @@ def difference(one: np.ndarray, other: np.ndarray, resamples: int = RESAMPLES) -
 
 
 def mixed(groups: Sequence[np.ndarray], weights: Sequence[float], resamples: int = RESAMPLES) -> dict[str, Interval]:
-    """Return all metrics of groups of blocks, (runs, blocks, 3), that weigh more or less, with bootstrap intervals."""
+    """Return all metrics of weighted groups of blocks, (runs, blocks, 3), with bootstrap intervals."""
     weighted = [(group, weight) for group, weight in zip(groups, weights, strict=True) if weight and group.size]
 
     def statistic(metric: Metric, *sums: np.ndarray) -> np.ndarray:
@@ -96,7 +96,7 @@ def mixed(groups: Sequence[np.ndarray], weights: Sequence[float], resamples: int
 def permuted(one: np.ndarray, other: np.ndarray, ways: int = PERMUTATIONS) -> float:
     """Return the two-sided p of a paired permutation test of two networks on the same blocks ([runs,] blocks, 3).
 
-    Block by block their counts change places, in ``ways`` ways or in all. NaN where fewer than six blocks differ.
+    Their counts are swapped block by block, in ``ways`` random ways or in all. NaN if fewer than six blocks differ.
     """
     one, other = _runs(one), _runs(other)
     differs = (one != other).any(axis=(0, 2))
@@ -107,7 +107,7 @@ def permuted(one: np.ndarray, other: np.ndarray, ways: int = PERMUTATIONS) -> fl
     swaps = (np.arange(2**blocks)[:, None] >> np.arange(blocks)) & 1 if all_ways else None
     if swaps is None:
         swaps = np.random.default_rng(0).integers(0, 2, (ways, blocks))
-        swaps[0] = 0  # the way it was
+        swaps[0] = 0  # the observed order
     moved = swaps.astype(float) @ (other - one)[:, differs]
     sums = [network.sum(axis=1, keepdims=True) for network in (one, other)]
     gaps = np.abs((_f1(sums[0] + moved) - _f1(sums[1] - moved)).mean(axis=0))
@@ -115,9 +115,9 @@ def permuted(one: np.ndarray, other: np.ndarray, ways: int = PERMUTATIONS) -> fl
 
 
 def reordered(scores: np.ndarray) -> float:
-    """Return the p of the largest difference between orders' mean ``scores`` (seeds, orders), were all equally good.
+    """Return p of the largest difference between orders' mean ``scores`` (seeds, orders), if all were equally good.
 
-    Orders change places within each seed; NaN where the smallest possible p exceeds 0.05.
+    Orders are permuted within each seed; NaN if the smallest possible p exceeds 0.05.
     """
     seeds, orders = scores.shape
     if float(factorial(orders)) ** (1 - seeds) > 1 - LEVEL:
@@ -129,7 +129,7 @@ def reordered(scores: np.ndarray) -> float:
 
 
 def corrected(p: pd.Series) -> pd.Series:
-    """Return p-values corrected for their number, however they depend (Benjamini and Yekutieli 2001); NaN left out."""
+    """Return p-values corrected for their number under any dependence (Benjamini and Yekutieli 2001), without NaN."""
     known = p.dropna()
     result = pd.Series(np.nan, index=p.index)
     if len(known):
@@ -147,7 +147,7 @@ def _f1(sums: np.ndarray) -> np.ndarray:
 
 
 def _bootstrap(statistic: Callable[..., np.ndarray], groups: Sequence[np.ndarray], resamples: int) -> Interval:
-    """Return a statistic of the sums of groups, (runs, draws, 3), whose blocks are drawn apart, and its interval."""
+    """Return a statistic of the sums of groups, (runs, draws, 3), with blocks drawn per group, and its interval."""
     whole = float(statistic(*(group.sum(axis=1, keepdims=True) for group in groups))[0])
     blocks = [group.shape[1] for group in groups]
     if min(blocks) < LEAST or np.isnan(whole):

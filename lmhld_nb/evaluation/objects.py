@@ -1,4 +1,4 @@
-"""Scores of a landslide map beyond pixel counts: landslide by landslide, and of its probabilities (`ranking`)."""
+"""Scores of a landslide map beyond pixel counts: of single landslides, and of probabilities (`ranking`)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lmhld_nb.inventory import components
 Strips = Callable[[], Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]]
 CLASSES_M2 = (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
 NO_LABEL = 255
-SHIFTS = 50  # of a map, that its chance level is the mean of
+SHIFTS = 50  # of a map, over which its chance level is averaged
 _COUNTS = ["landslides", "detected", "mapped", "mapped_false"]
 
 
@@ -28,7 +28,7 @@ def overlaps(strips: Iterable[tuple[np.ndarray, np.ndarray]]) -> pd.DataFrame:
     """Measure each 8-connected landslide of a mask, and how much of it another mask covers.
 
     ``strips`` are (mask, other), (rows, cols): 0 background, 255 not labelled. Returns ``size_px``, ``known_px``
-    (labelled in other), ``covered_px``, and its box as in `inventory.components`.
+    (labelled in other), ``covered_px``, and its bounding box as in `inventory.components`.
     """
     layers = ((mask, other != NO_LABEL, _landslide(other)) for mask, other in strips)
     return components(layers, ("known_px", "covered_px"))
@@ -57,7 +57,7 @@ def by_size(truth: pd.DataFrame, mapped: pd.DataFrame, pixel_m2: float) -> pd.Da
 
 
 def by_chance(mask: np.ndarray, truth: np.ndarray, pixel_m2: float) -> np.ndarray:
-    """Return how many true landslides a map would detect elsewhere, by class of `by_size`, those absent too.
+    """Return how many true landslides a map would detect by chance, by class of `by_size`, including absent classes.
 
     The mean over `SHIFTS` random shifts of ``mask``, wrapped around the edges; codes as in `score`.
     """
@@ -75,7 +75,7 @@ def by_chance(mask: np.ndarray, truth: np.ndarray, pixel_m2: float) -> np.ndarra
 
 
 def pooled(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return tables of `by_size` as one: counts added by class, ``by_chance`` where it is there, rates of the sums."""
+    """Merge tables of `by_size`: counts (and ``by_chance``, if present) added by class, rates of the sums."""
     joined = pd.concat([*tables] or [pd.DataFrame(columns=["from_m2", "area_m2", *_COUNTS])])
     counts = joined.groupby(["from_m2", "area_m2"])
     table = _rates(counts[_COUNTS].sum().astype(int).reset_index())
@@ -96,7 +96,7 @@ def _rates(counts: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Tally:
-    """What is counted of a map against truth; several scenes add with ``+``."""
+    """Counts of a map against truth; several scenes add with ``+``."""
 
     ranked: Ranked  # probabilities by truth
     counts: Confusion  # pixels of the mask
@@ -118,7 +118,7 @@ class Tally:
         }
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return it as arrays by name, to be kept; `of_arrays` is the way back."""
+        """Return the counts as arrays by name, for storage; `of_arrays` is the inverse."""
         table = {f"sizes {name}": self.sizes[name].to_numpy() for name in self.sizes.columns.drop("area_m2")}
         table["sizes area_m2"] = np.array(self.sizes["area_m2"], str)
         counts = np.array([*vars(self.counts).values()])
@@ -132,7 +132,7 @@ class Tally:
 
 
 def tally_whole(probability: np.ndarray, mask: np.ndarray, truth: np.ndarray, pixel_m2: float) -> Tally:
-    """Count what `tally` counts of a map held in memory, (rows, cols) each, with its chance level (`by_chance`)."""
+    """Return `tally` of a map in memory, (rows, cols) each, with its chance level (`by_chance`)."""
     counted = tally(lambda: iter([(probability, mask, truth)]), pixel_m2)
     classes = np.digitize(counted.sizes["from_m2"], CLASSES_M2)
     chance = by_chance(_labels(probability, mask), truth, pixel_m2)[classes]
@@ -140,7 +140,7 @@ def tally_whole(probability: np.ndarray, mask: np.ndarray, truth: np.ndarray, pi
 
 
 def tally(strips: Strips, pixel_m2: float) -> Tally:
-    """Count what `score` is computed from; arguments and errors as there."""
+    """Return the counts from which `score` is computed; arguments and errors as there."""
     ranked, counts = Ranked.of(np.empty(0), np.empty(0)), Confusion(0, 0, 0, 0)
     for probability, mask, truth in strips():
         labels, is_landslide = _labels(probability, mask), _landslide(truth)
@@ -155,9 +155,9 @@ def tally(strips: Strips, pixel_m2: float) -> Tally:
 def score(strips: Strips, pixel_m2: float) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
     """Score a landslide map of any size against truth: pixels, probabilities, landslides.
 
-    ``strips`` gives each time (probability 0 to 1, below 0 for no data; mask; truth), uint8 0, 1, 255 for not known,
-    from top to bottom; ValueError for other shapes or values. Returns scores (`Tally.scores`; the best threshold is
-    chosen on the truth, hence optimistic), and tables ``precision_recall``, ``calibration``, ``by_size``.
+    Each call of ``strips`` yields, from top to bottom, (probability 0 to 1, below 0 for no data; mask; truth), the
+    latter uint8 0, 1, 255 for unknown; ValueError for other shapes or values. Returns scores (`Tally.scores`; the best
+    threshold is chosen on the truth, hence optimistic), and tables ``precision_recall``, ``calibration``, ``by_size``.
     """
     counted = tally(strips, pixel_m2)
     tables = {"precision_recall": counted.ranked.curve(), "calibration": counted.ranked.reliability()}

@@ -1,4 +1,4 @@
-"""Scores of predicted probabilities at every threshold at once: precision and recall, calibration."""
+"""Scores of predicted probabilities at all thresholds: precision and recall, calibration."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STEPS = 1000  # of probability; thresholds are multiples of 1/STEPS
 class Ranked:
     """Pixels counted by predicted probability (bins of 1/1000, at which scores are exact) and truth; adds with +.
 
-    ``pixels`` (2, STEPS + 1) int64 are of background and landslide, ``sums`` float64 those of their probabilities.
+    ``pixels`` (2, STEPS + 1) int64 are counts of background and landslide, ``sums`` float64 their summed probabilities.
     """
 
     pixels: np.ndarray
@@ -25,7 +25,7 @@ class Ranked:
 
     @classmethod
     def of(cls, probability: np.ndarray, truth: np.ndarray, known: np.ndarray | None = None) -> Ranked:
-        """Count probabilities (0 to 1, else ValueError) by a boolean truth of that shape, where ``known``."""
+        """Count probabilities (0 to 1, else ValueError) by a boolean truth of equal shape, where ``known``."""
         probability, truth = np.asarray(probability), np.asarray(truth, bool)
         if probability.shape != truth.shape:
             raise ValueError(f"probability {probability.shape} and truth {truth.shape} must have one shape")
@@ -35,7 +35,7 @@ class Ranked:
         values, landslide = values.ravel(), landslide.ravel()
         if values.size and not (values.min() >= 0 and values.max() <= 1):
             raise ValueError(f"probabilities must lie between 0 and 1, not {values.min()} to {values.max()}")
-        # Edges in the type of the values: 0.3 is another number in float32, and numpy compares in that type as well.
+        # Edges have the type of the values: 0.3 is another number in float32, and numpy compares in that type, too.
         edges = (np.arange(STEPS + 1) / STEPS).astype(values.dtype)
         bins = np.searchsorted(edges, values, side="right") - 1 + landslide * (STEPS + 1)
         pixels, sums = (np.bincount(bins, weights, 2 * (STEPS + 1)) for weights in (None, values))
@@ -45,7 +45,7 @@ class Ranked:
         return Ranked(self.pixels + other.pixels, self.sums + other.sums)
 
     def confusion(self, threshold: float) -> Confusion:
-        """Return the counts of a map that is landslide from ``threshold`` on, a multiple of 1/1000."""
+        """Return the counts of a map that is landslide at or above ``threshold``, a multiple of 1/1000."""
         step = round(threshold * STEPS)
         if not 0 <= step <= STEPS or abs(threshold * STEPS - step) > 1e-4:
             raise ValueError(f"threshold {threshold} must be a multiple of {1 / STEPS} between 0 and 1")
@@ -71,7 +71,7 @@ class Ranked:
         return ratio(float((precision * self.pixels[1, occupied]).sum()), int(self.pixels[1].sum()))
 
     def best(self) -> tuple[float, float]:
-        """Return the threshold with the highest F1 on these very pixels, and that F1; NaN without landslide."""
+        """Return the threshold with the highest F1 on these same pixels, and that F1; NaN without landslide."""
         fp, tp = self._above()
         if tp[0] == 0:
             return math.nan, math.nan
@@ -80,7 +80,7 @@ class Ranked:
         return best / STEPS, float(f1[best])
 
     def reliability(self) -> pd.DataFrame:
-        """Return ``mean_probability``, ``observed_share`` and ``pixels`` of those of ten bins that are not empty."""
+        """Return ``mean_probability``, ``observed_share`` and ``pixels`` of the non-empty ones of ten bins."""
         starts = np.arange(10) * (STEPS // 10)
         _, landslide = np.add.reduceat(self.pixels, starts, axis=1)
         pixels = np.add.reduceat(self.pixels.sum(axis=0), starts)

@@ -1,4 +1,4 @@
-"""Networks: one architecture per file, the registry of them, and what training and mapping need to know of any."""
+"""Networks: one architecture per file, their registry, and what training and mapping need to know about them."""
 
 import hashlib
 import importlib
@@ -27,13 +27,13 @@ class Network:
     """An architecture."""
 
     name: str  # its key in profiles, specs and tables
-    title: str  # its name in tables and figures; of the seven, as the paper's tables print it
-    colour: str  # of figures, a hex string
-    marker: str  # of figures, one of matplotlib's
-    builder: Callable[..., nn.Module]  # called with the number of bands, and ``width`` if it takes one
+    title: str  # its name in tables and figures; for the seven, as in the paper's tables
+    colour: str  # in figures, a hex string
+    marker: str  # in figures, one of matplotlib's
+    builder: Callable[..., nn.Module]  # called with the number of bands, and ``width`` if accepted
 
 
-# The first seven colours of seaborn's colour-blind palette. Markers differ too: some colours are alike to some eyes.
+# The first seven colours of seaborn's colour-blind palette. Markers differ too, as some people confuse some colours.
 NETWORKS: dict[str, Network] = {
     entry.name: entry
     for entry in (
@@ -47,26 +47,26 @@ NETWORKS: dict[str, Network] = {
     )
 }
 NAMES = tuple(NETWORKS)
-# Of networks from outside: none is one of the seven's.
+# For external networks: none of them is used by the seven.
 _COLOURS, _MARKERS = ("#949494", "#ECE133", "#56B4E9", "#332288", "#882255", "#44AA99"), "p*h<>d"
 
 
 def network(name: str) -> Network:
-    """Return the network that a profile names: one of `NETWORKS`, or ``package.module:function`` from outside.
+    """Return the network with this name: one of `NETWORKS`, or an external ``package.module:function``.
 
-    The title of one from outside is its function's name without ``build_``; its colour and marker follow from its name.
-    UserError where there is no such network, or its module cannot be imported.
+    The title of an external one is its function's name without ``build_``; colour and marker follow from its name.
+    UserError if there is no such network, or its module cannot be imported.
     """
     if name in NETWORKS:
         return NETWORKS[name]
     module, _, function = name.partition(":")
-    # A file of weights may name a network too: nothing that comes with Python is called because a file says so.
+    # Weights files also name networks: nothing in Python itself may be called because a file says so.
     if not function or module.partition(".")[0] in sys.stdlib_module_names:
-        mend = f"choose one of {', '.join(NETWORKS)}, or name a function of your own as package.module:function"
+        mend = f"choose one of {', '.join(NETWORKS)}, or name your own function as package.module:function"
         raise UserError(f"model '{name[:80]}': unknown; {mend}")
     try:
         builder = getattr(importlib.import_module(module), function, None)
-    except Exception as error:  # whatever the module does when it is imported
+    except Exception as error:  # whatever the module does on import
         mend = "install its package or put its folder into PYTHONPATH"
         raise UserError(f"model '{name}': {module} cannot be imported ({_one_line(error)}); {mend}") from error
     if not callable(builder):
@@ -77,10 +77,10 @@ def network(name: str) -> Network:
 
 
 def source_of(name: str) -> str:
-    """Return 16 hex digits of the file that holds the code of a network from outside; empty for a registered one.
+    """Return 16 hex digits of the file with the code of an external network; empty for a registered one.
 
-    They are part of what names a run, so that a network that was edited gets another run. UserError as `network`, or
-    where the network is not written in a Python file.
+    They are part of a run's id, so that an edited network gets a new run. UserError as in `network`, or if its code is
+    not in a Python file.
     """
     if name in NETWORKS:
         return ""
@@ -88,20 +88,20 @@ def source_of(name: str) -> str:
         return hashlib.sha256(Path(inspect.getfile(network(name).builder)).read_bytes()).hexdigest()[:16]
     except (TypeError, OSError) as error:
         mend = "name a function or class that is written in one"
-        raise UserError(f"model '{name}': its code is in no Python file; {mend}") from error
+        raise UserError(f"model '{name}': its code is not in a Python file; {mend}") from error
 
 
 def takes_width(entry: Network) -> bool:
-    """Say whether a network's width can be chosen."""
+    """Whether a network's width can be chosen."""
     return "width" in inspect.signature(entry.builder).parameters
 
 
 def build(name: str, in_channels: int = 4, width: int | None = None) -> nn.Module:
     """Build a network with fresh weights: (N, in_channels, H, W) float → (N, 1, H, W) logits, H and W multiples of 16.
 
-    ``name`` is one of `NAMES`, whose weights are drawn from torch's global generator, or ``package.module:function``,
-    which keeps its own initialisation. ``width`` is the channels of the first level and scales all others (None as
-    published). UserError where a name is unknown, or a network from outside cannot be built or returns something else.
+    ``name`` is one of `NAMES`, with weights drawn from torch's global generator, or ``package.module:function``, which
+    keeps its own initialisation. ``width`` is the number of channels of the first level and scales all others (None: as
+    published). UserError if a name is unknown, or an external network cannot be built or returns something else.
     """
     entry = network(name)
     if width is not None and not takes_width(entry):
@@ -110,7 +110,7 @@ def build(name: str, in_channels: int = 4, width: int | None = None) -> nn.Modul
     if name in NETWORKS:
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("error")  # of layers without a weight
+                warnings.simplefilter("error")  # about layers without weights
                 return entry.builder(in_channels, **sizes).apply(_initialise)
         except (ValueError, ArithmeticError, RuntimeError, Warning) as error:
             problem = f"cannot be built {width} wide ({_one_line(error)}); choose another width"
@@ -122,7 +122,7 @@ def build(name: str, in_channels: int = 4, width: int | None = None) -> nn.Modul
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         if shape != (2, 1, 64, 64):
             raise ValueError(f"from two patches of 64 px it returned {shape}")
-    except Exception as error:  # whatever code from outside does
+    except Exception as error:  # whatever external code does
         rule = "it must be built from the number of bands and turn (N, bands, H, W) into logits (N, 1, H, W)"
         raise UserError(f"model '{name}': cannot be used ({_one_line(error)}); {rule}") from error
     return model.train()
@@ -133,7 +133,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _initialise(module: nn.Module) -> None:
-    """Apply Xavier (Glorot & Bengio 2010) to all but the normalisation layers that the paper names too (section 3.3).
+    """Apply Xavier (Glorot & Bengio 2010) to all but the normalisation layers, which the paper names too (section 3.3).
 
     For their 1-D weights it is undefined: they keep scale 1 and shift 0.
     """
@@ -149,12 +149,12 @@ def parameter_count(model: nn.Module) -> int:
 
 
 def input_conv(model: nn.Module) -> nn.Module | None:
-    """Return the convolution that meets the bands: the first one of the network."""
+    """Return the convolution that reads the bands: the first one of the network."""
     return next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
 
 
 def input_norm(model: nn.Module) -> nn.Module | None:
-    """Return the normalisation of what `input_conv` gives: the layer behind it, if it takes as many maps; else None."""
+    """Return the normalisation after `input_conv`: the next layer, if it takes as many maps; else None."""
     kinds = (nn.Conv2d, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
     layers = [module for module in model.modules() if isinstance(module, kinds)][:2]
     if len(layers) < 2 or isinstance(layers[1], nn.Conv2d):
@@ -166,13 +166,13 @@ def input_norm(model: nn.Module) -> nn.Module | None:
 def encoder_levels(model: nn.Module) -> list[nn.Module]:
     """Return the levels of a network's encoder from shallow to deep.
 
-    They are its ``encoder_levels``, or its ``encoder`` where that is a ModuleList. A network from outside may have
-    neither: then the list is empty and all its layers but the input convolution count as its decoder.
+    They are its ``encoder_levels``, or its ``encoder`` if that is a ModuleList. An external network may have neither:
+    then the list is empty, and all layers but the input convolution count as its decoder.
     """
     levels = getattr(model, "encoder_levels", None) or getattr(model, "encoder", None)
     return list(levels) if isinstance(levels, list | tuple | nn.ModuleList) else []
 
 
 def supervised(model: nn.Module, images: Tensor) -> list[Tensor]:
-    """Return what is trained on: the logits (N, 1, H, W) of each head, one but for networks with deep supervision."""
+    """Return the logits (N, 1, H, W) of each head for training, several only in networks with deep supervision."""
     return model.supervised(images) if hasattr(model, "supervised") else [model(images)]  # type: ignore[operator]

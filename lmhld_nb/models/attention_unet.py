@@ -1,7 +1,7 @@
 """Attention U-Net (Oktay et al. 2018, Attention U-Net: learning where to look for the pancreas, MIDL).
 
-Each skip passes an additive attention gate: the decoder's map from the level below, which has seen more context,
-decides pixel by pixel how much of the encoder's map goes through. The gate works at the skip's resolution, as most
+Each skip passes an additive attention gate: the decoder's map from the level below, which has more context, decides
+pixel by pixel how much of the encoder's map goes through. The gate works at the skip's resolution, as most
 two-dimensional versions do (the paper's three-dimensional one compares at the coarser grid), on the coarser map after
 nearest-neighbour up-sampling and a 3×3 convolution.
 """
@@ -21,7 +21,7 @@ def pointwise(in_channels: int, out_channels: int) -> nn.Sequential:
 
 
 class AttentionGate(nn.Module):
-    """Scale a skip by one coefficient a pixel: α = σ(ψ(relu(W_g g + W_x x))), 0 < α < 1."""
+    """Scale a skip by one coefficient per pixel: α = σ(ψ(relu(W_g g + W_x x))), 0 < α < 1."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

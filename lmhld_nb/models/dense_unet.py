@@ -5,8 +5,8 @@ Informatics 24(2). A U-Net whose stages are dense blocks (Huang et al. 2017) in 
 all earlier layers of its block. A block learns only as many maps as it is given, so the network has a third of U-Net's
 parameters.
 
-Theirs adds its input to its output, because artefacts are what it predicts; ours segments and has no such link. Max
-pooling leads down; a transposed convolution, normalised and rectified like every other one, leads up.
+The original adds its input to its output, because it predicts artefacts; ours segments and has no such link. Max
+pooling leads down; a transposed convolution, normalised and rectified like all others, leads up.
 """
 
 import torch
@@ -29,12 +29,12 @@ class DenseBlock(nn.Module):
     def __init__(self, k: int) -> None:
         super().__init__()
         given = LAYERS * k
-        # The 1×1 bottleneck brings what has piled up back to the block's input channels before the 3×3.
+        # The 1×1 bottleneck reduces the accumulated maps to the block's input channels before the 3×3.
         self.layers = nn.ModuleList(
             nn.Sequential(*conv(given + layer * k, given, 1), *conv(given, k, 3)) for layer in range(LAYERS)
         )
 
-    def forward(self, x: Tensor) -> Tensor:  # (N, 4k, H, W) → (N, 8k, H, W): the input, then k maps a layer
+    def forward(self, x: Tensor) -> Tensor:  # (N, 4k, H, W) → (N, 8k, H, W): the input, then k maps per layer
         for layer in self.layers:
             x = torch.cat([x, layer(x)], dim=1)
         return x
@@ -53,7 +53,7 @@ class DenseUNet(nn.Module):
         self.encoder = nn.ModuleList([nn.Sequential(*conv(in_channels, 4 * growth[0], 3), first), *deeper])
         self.pool = nn.MaxPool2d(2)
         self.up = nn.ModuleList(up_conv(16 * k, 8 * k) for k in reversed(growth[:-1]))
-        # Skip and up-sampled map together are four times what the next block takes.
+        # Skip and up-sampled map together have four times the channels that the next block takes.
         self.reduce = nn.ModuleList(nn.Sequential(*conv(16 * k, 4 * k, 1)) for k in reversed(growth[:-1]))
         self.decoder = nn.ModuleList(DenseBlock(k) for k in reversed(growth[:-1]))
         self.head = nn.Conv2d(8 * growth[0], 1, 1)

@@ -1,16 +1,16 @@
 """TransUNet (Chen et al. 2021, "TransUNet: Transformers Make Strong Encoders for Medical Image Segmentation").
 
-The R50-ViT-B/16 form: a ResNet-50 of three stages makes a map at stride 16, whose every pixel becomes a token of a
+The R50-ViT-B/16 form: a ResNet-50 of three stages computes a map at stride 16, each pixel of which becomes a token of a
 ViT-B (Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", ICLR); a cascaded up-sampler brings the tokens back
 to full size, joined by three skips from the ResNet.
 
-Where the paper is silent, the code published with it is followed, with three exceptions:
+Where the paper is silent, we follow the code published with it, with three exceptions:
 
-- The root's max-pool is padded by 1. Theirs is not, and fills the odd-sized skips with zeros afterwards.
+- The root's max-pool is padded by 1. Theirs is not, and pads the odd-sized skips with zeros afterwards.
 - Position embeddings are drawn from N(0, 0.02), as ViT does before pre-training. Theirs are zeros, but only until
   pre-trained ones replace them; zeros would make all tokens start out as an unordered set.
-- A projected shortcut is normalised in 32 groups, as in ViT's code. Theirs has a group for each channel, which at
-  stride 16 leaves four values to a group on a patch of 32 px.
+- A projected shortcut is normalised in 32 groups, as in ViT's code. Theirs has one group per channel, which at
+  stride 16 leaves four values per group on a patch of 32 px.
 """
 
 import math
@@ -22,14 +22,14 @@ from torch import Tensor, nn
 
 from lmhld_nb.models.unet import conv
 
-GRID = 14  # tokens a side that have a position embedding of their own: those of 224 px, as published
-UNITS = (3, 4, 9)  # bottlenecks a stage: ResNet-50's 3, 4, 6, 3 with the last stage's moved into the third
+GRID = 14  # tokens per side with their own position embedding: those of 224 px, as published
+UNITS = (3, 4, 9)  # bottlenecks per stage: ResNet-50's 3, 4, 6, 3 with the last stage's moved into the third
 DEPTH, HEADS = 12, 12  # of ViT-B
 DROPOUT = 0.1  # on embeddings and in MLPs; attention has none
 
 
 class StdConv2d(nn.Conv2d):
-    """Convolution of filters of mean 0 and variance 1 (Qiao et al. 2019); without bias, as a group norm follows."""
+    """Convolution with filters of mean 0 and variance 1 (Qiao et al. 2019); no bias, as a group norm follows."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False)
@@ -38,8 +38,8 @@ class StdConv2d(nn.Conv2d):
         # A layer norm over a filter is that standardisation in one kernel, in float32 under autocast too.
         weight = F.layer_norm(self.weight, list(self.weight.shape[1:]), eps=1e-5)
         if x.requires_grad and x.device.type == "cpu" and self.stride != (1, 1):
-            # The gradient of a strided convolution is summed in blocks that oneDNN fits to the processor's caches: its
-            # last bits would not be the same everywhere. Without a stride they are (tests/test_portable.py).
+            # The gradient of a strided convolution is summed in blocks that oneDNN fits to the processor's caches, so
+            # its last bits differ between processors. Without a stride they do not (tests/test_portable.py).
             whole = F.conv2d(x, weight, None, 1, self.padding)
             return whole[..., :: self.stride[0], :: self.stride[1]]
         return F.conv2d(x, weight, None, self.stride, self.padding)
@@ -77,7 +77,7 @@ class PreActBottleneck(nn.Module):
 
 
 def stage(in_channels: int, channels: int, units: int, stride: int) -> nn.Sequential:
-    """Bottlenecks of one resolution; the first comes down to it."""
+    """Bottlenecks of one resolution; the first one reduces to it."""
     return nn.Sequential(
         PreActBottleneck(in_channels, channels, stride),
         *(PreActBottleneck(4 * channels, channels) for _ in range(units - 1)),
@@ -85,11 +85,11 @@ def stage(in_channels: int, channels: int, units: int, stride: int) -> nn.Sequen
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention: every token looks at every other; (N, tokens, channels) in and out."""
+    """Multi-head self-attention: every token attends to every other; (N, tokens, channels) in and out."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        # Queries, keys and values in one product. The keys' bias has no effect (softmax cancels it): as published.
+        # Queries, keys and values in one product. The keys' bias has no effect (softmax cancels it), but is published.
         self.qkv = nn.Linear(channels, 3 * channels)
         self.out = nn.Linear(channels, channels)
 
@@ -130,7 +130,7 @@ class Transformer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # (N, in_channels, h, w) → (N, channels, h, w)
         x = self.patch_embeddings(x)
         height, width = x.shape[2:]
-        # Corner stays on corner, as where the published code resizes pre-trained embeddings; 14×14 stay as they are.
+        # Corners stay aligned, as when the published code resizes pre-trained embeddings; 14×14 stay unchanged.
         positions = F.interpolate(self.position_embeddings, (height, width), mode="bilinear", align_corners=True)
         x = self.dropout((x + positions).flatten(2).transpose(1, 2))  # (N, h·w, channels)
         x = self.encoder_norm(self.layer(x))
@@ -138,7 +138,7 @@ class Transformer(nn.Module):
 
 
 def convs(*channels: int) -> nn.Sequential:
-    """3×3 convolutions, each with batch normalisation, which stands for their biases, and ReLU."""
+    """3×3 convolutions, each with batch normalisation, which replaces their biases, and ReLU."""
     return nn.Sequential(*(nn.Sequential(*conv(*pair, bias=False)) for pair in pairwise(channels)))
 
 
@@ -155,7 +155,7 @@ class TransUNet(nn.Module):
         self.transformer = Transformer(16 * w, 12 * w)
         self.conv_more = nn.Sequential(*conv(12 * w, 8 * w, bias=False))
         self.up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
-        # From below and the skip; at full size the ResNet has no map to skip.
+        # Inputs from below and from the skip; at full size the ResNet has no map.
         channels = ((8 * w + 8 * w, 4 * w), (4 * w + 4 * w, 2 * w), (2 * w + w, w), (w, w // 4))
         self.decoder = nn.ModuleList(convs(before, after, after) for before, after in channels)
         self.head = nn.Conv2d(w // 4, 1, 3, padding=1)

@@ -14,7 +14,7 @@ def conv(in_channels: int, out_channels: int, size: int = 3, bias: bool = True) 
 
 
 def double_conv(in_channels: int, out_channels: int) -> nn.Sequential:
-    """Twice 3×3 convolution, batch normalisation, ReLU."""
+    """3×3 convolution, batch normalisation and ReLU, twice."""
     return nn.Sequential(*conv(in_channels, out_channels), *conv(out_channels, out_channels))
 
 

@@ -5,8 +5,8 @@ Segmentation", ICASSP. A decoder node reads the encoder maps of its level and ab
 the bottom, where there is none, the encoder's). Each is brought to the node's size, by max-pooling or by bilinear
 up-sampling, then projected by a 3×3 convolution to 64 channels; the five are fused to 320.
 
-Inference rule: the head at full resolution. The other four serve training only (deep supervision, section 2.2). The
-optional classifier of section 2.3 is left out: every patch of LMHLD holds landslide.
+Inference rule: the head at full resolution. The other four are for training only (deep supervision, section 2.2). The
+optional classifier of section 2.3 is left out: every patch of LMHLD contains landslide.
 """
 
 from itertools import pairwise
@@ -21,7 +21,7 @@ SCALES = 5
 
 
 def tap_matrix(size: int, factor: int, like: Tensor) -> Tensor:
-    """Return what the taps of a zero-padded 3-wide filter see of a row of pixels that is bilinearly up-sampled.
+    """Return what the taps of a zero-padded 3-wide filter read from a bilinearly up-sampled row of pixels.
 
     A matrix (factor·size, 3·size) of the kind of ``like``: at (X, k·size + x) the share of pixel x in pixel X + k − 1
     of the up-sampled row. Shares are multiples of 1 / (2·factor): bf16 holds them exactly.
@@ -39,7 +39,7 @@ class UpsampledConv(nn.Conv2d):
 
     Up-sampling treats every channel alike, so it commutes with the mixing of channels. We mix first (once for each of
     the nine filter taps), where the map is small; two thin matrix products then enlarge, shift and sum the nine maps,
-    along rows and along columns: the same map but for rounding, at a fraction of the operations and memory.
+    along rows and along columns: the same map except for rounding, at a fraction of the operations and memory.
     Set ``literal`` to compute as published, or to count operations as published.
     """
 
@@ -65,7 +65,7 @@ class UpsampledConv(nn.Conv2d):
 class DecoderNode(nn.Module):
     """Five maps, shallow to deep, those from above already pooled → 5·width channels.
 
-    Each branch is convolution, batch normalisation, ReLU: normalised side by side, which is normalising each.
+    Each branch is convolution, batch normalisation, ReLU; they are normalised jointly, which equals normalising each.
     """
 
     def __init__(self, factors: list[int], channels: list[int], width: int) -> None:
@@ -115,7 +115,7 @@ class UNet3Plus(nn.Module):
         above: list[Tensor] = []  # encoder maps from level 0 down to here, pooled to the size here
         rows: list[list[Tensor]] = []
         for block in self.encoder[:-1]:
-            # From level to level: what is pooled by 2 twice is pooled by 4.
+            # From level to level: pooling by 2 twice is pooling by 4.
             above = [self.pool(scale) for scale in above]
             above.append(block(above[-1] if above else x))
             rows.append(above)

@@ -5,7 +5,7 @@ Node X(i, j) at level i reads all nodes X(i, 0…j−1) of its level and the up-
 the encoder. Four heads on X(0, 1…4) are trained together (deep supervision).
 
 Inference rule: the paper's accurate mode, the mean over the four heads (of logits, since logits are what we return).
-Up-sampling is bilinear, without parameters: the paper leaves it open, and 9.16 M parameters leave room for none.
+Up-sampling is bilinear, without parameters: the paper does not specify it, and 9.16 M parameters leave room for none.
 """
 
 from itertools import pairwise

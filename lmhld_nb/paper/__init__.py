@@ -1,7 +1,7 @@
-"""Published facts: study areas, Tables 1 to 7 and what the text of the LMHLD paper says.
+"""Published facts: study areas, Tables 1 to 7 and statements in the text of the LMHLD paper.
 
-Every fact has one home, a CSV in this folder (``SOURCES.md`` says where each comes from). Nothing here corrects the
-paper: the audit chapter judges it.
+Every fact is stored once, in a CSV in this folder (``SOURCES.md`` lists the sources). Nothing here corrects the paper:
+that is left to the audit chapter.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MODELS: Mapping[str, str] = MappingProxyType(
     {"unet": "U-Net", "res_unet": "Res U-Net", "dense_unet": "Dense U-Net", "attention_unet": "Attention U-Net"}
     | {"trans_unet": "Trans U-Net", "unet_pp": "U-Net++", "unet_3p": "U-Net+++"}
 )
-"""Model keys and the names the paper's tables print, in the tables' order."""
+"""Model keys and their names in the paper's tables, in the order of the tables."""
 
 SCORES: Mapping[str, str] = MappingProxyType({"precision": "precision", "f1": "F1", "recall": "recall"})
 """Columns of scores in Tables 4 to 7, in the tables' order, and their names in running text."""
@@ -43,7 +43,7 @@ Given = ParamSpec("Given")
 
 
 def _copied(read: Callable[Given, Frame]) -> Callable[Given, Frame]:
-    """Read once (True is not 1); give each caller a copy."""
+    """Read once (True is not 1), and return a copy to each caller."""
     once: Callable[..., Frame] = lru_cache(maxsize=None, typed=True)(read)
     return wraps(read)(lambda *given, **named: once(*given, **named).copy())
 
@@ -54,7 +54,7 @@ _TEXT_COLUMNS = {1: {"date": str}, 3: {"patch_size": str}}
 
 @_copied
 def table(n: int) -> pd.DataFrame:
-    """Return Table ``n`` as published, one row per row (Table 2 without its total); UserError without such.
+    """Return Table ``n`` as published, row by row (Table 2 without its total); UserError if there is none.
 
     1 study_area, sensor, resolution_m, date (``YYYY.MM``), landslides, min_area_px, max_area_px. 2 study_area,
     patch_size, patches, landslide_fraction_{train,val,test}. 3 dataset, patch_size, sensors, resolution, patches. 4
@@ -99,15 +99,15 @@ def _letters(text: str) -> str:
 
 @_copied
 def world() -> geopandas.GeoDataFrame:
-    """Return the outline of the world's land without Antarctica (Natural Earth 1:110m), longitude and latitude."""
-    import geopandas  # here, because it takes a second and only maps need it
+    """Return the outline of the world's land without Antarctica (Natural Earth 1:110m) in longitude and latitude."""
+    import geopandas  # imported here because it takes a second and only maps need it
 
     return geopandas.read_file(FOLDER / "world_land.geojson")
 
 
 @dataclass(frozen=True)
 class Quote:
-    """What the paper's text says in a section: a number, a name, or several; ``name`` is its key in ``quoted.csv``.
+    """A statement in the paper's text: a number, a name, or several; ``name`` is its key in ``quoted.csv``.
 
     ``printed`` is as printed, one text each; ``values`` what it means: numbers without separators, keys of areas, names
     as the tables have them. ``unit`` is that of the last printed digit of a rounded number, 0 where it is exact.
@@ -125,7 +125,7 @@ class Quote:
 
     @property
     def half(self) -> float:
-        """Half a unit in the last printed digit: how far the unrounded number may lie from it."""
+        """Half a unit in the last printed digit: the largest deviation of the unrounded number."""
         return self.unit / 2
 
     def __str__(self) -> str:
@@ -135,7 +135,7 @@ class Quote:
 
 @cache
 def quotes() -> Mapping[str, Quote]:
-    """Return what the paper's text says, by name."""
+    """Return the statements in the paper's text by name."""
     return {
         name: Quote(name, section, tuple(printed.split(";")), tuple(values.split(";")), float(unit or 0))
         for name, section, printed, values, unit in _texts("quoted.csv").itertuples(index=False)
@@ -154,7 +154,7 @@ def claims() -> pd.DataFrame:
 
 
 def outside() -> pd.DataFrame:
-    """Return facts that are not the paper's: kind, key, value, source (an article, or who counts).
+    """Return facts from outside the paper: kind, key, value, source (an article, or the authors of a count).
 
     Kinds: ``event`` (day or month), ``cited_count``, ``inventory``, ``moment_magnitude``, ``largest_km2``; of other
     data ``resolution``, ``patches_described``, ``patches_released``; ``lies_in`` (a region).
@@ -167,6 +167,6 @@ def _texts(name: str) -> pd.DataFrame:
 
 
 def area_name(area: str) -> str:
-    """Return an area's name for figures; for areas the paper does not have that is their key, as a name is written."""
+    """Return an area's name for figures; for areas not in the paper, the key written as a name."""
     table = areas()
     return str(table.loc[area, "short_name"]) if area in table.index else area.replace("_", " ").title()

@@ -1,4 +1,4 @@
-"""Batches: patches of one split, drawn by index, normalised and turned on the device."""
+"""Batches: patches of one split, drawn by index, normalised and augmented on the device."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +12,7 @@ from torch import Tensor
 from lmhld_nb.patches.patch_sets import PatchSet
 from lmhld_nb.processes import ahead, cores
 
-RESIDENT_SHARE = 0.5  # of the free memory, what a split may take to stay on the device; the rest is the network's
+RESIDENT_SHARE = 0.5  # share of the free memory that a split may take on the device; the rest is for the network
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,11 @@ class Group:
     """Patches of one size."""
 
     patch_sets: tuple[PatchSet, ...]
-    where: np.ndarray  # (n, 2) int, for each patch the position of its PatchSet and its number in it
+    where: np.ndarray  # (n, 2) int, for each patch the position of its PatchSet and its number there
     areas: np.ndarray  # (n,)
-    mean: Tensor  # (n, bands, 1, 1) float32 on the device, like std what each patch is normalised with
+    mean: Tensor  # (n, bands, 1, 1) float32 on the device; normalises each patch, with std
     std: Tensor
-    resident: tuple[Tensor, Tensor] | None  # images and masks on the device; None where read batch by batch
+    resident: tuple[Tensor, Tensor] | None  # images and masks on the device; None if read batch by batch
 
     def read(self, numbers: np.ndarray) -> tuple[Tensor, Tensor]:
         """Read patches from disk: images (n, bands, size, size) as stored and masks (n, size, size) uint8."""
@@ -33,7 +33,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Batches:
-    """Patches of one split. Those of different sizes (several areas) form groups; a batch holds one size."""
+    """Patches of one split. Different sizes (several areas) form groups; a batch has patches of one size."""
 
     groups: tuple[Group, ...]
     device: torch.device
@@ -56,7 +56,7 @@ class Batches:
     def load(self, order: Iterable[tuple[int, np.ndarray]]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images (n, bands, size, size) float32, channels last, and masks (n, 1, size, size) 0/1.
 
-        Resident patches are picked on the device; others are read by a thread, one batch ahead.
+        Resident patches are selected on the device; others are read by a thread, one batch ahead.
         """
         order = list(order)
         if not order:
@@ -82,10 +82,10 @@ def load_split(
     normalise: str = "area",
     only: Sequence[np.ndarray] | None = None,
 ) -> Batches:
-    """Make one split of several PatchSets ready to be drawn from; ``only`` are numbers of patches of each (None: all).
+    """Prepare one split of several PatchSets for drawing; ``only`` are patch numbers in each (None: all).
 
-    ``normalise`` says whose statistics z-scores use, the ``area``'s training patches' or the ``scene``'s. Patches stay
-    on the device if they take half of its free memory at most (on the CPU, of a core's part).
+    ``normalise`` chooses the statistics of z-scores: those of the ``area``'s training patches or of the ``scene``.
+    Patches stay on the device if they take at most half of its free memory (on the CPU, of a core's share).
     """
     chosen = list(zip(patch_sets, only or [patches.where(split) for patches in patch_sets], strict=True))
     first = np.zeros((1, 2), int)
@@ -108,14 +108,14 @@ def load_split(
 
 
 def free_memory(device: torch.device) -> int:
-    """Return the free memory of a device in bytes; half of all is taken for it on the CPU."""
+    """Return the free memory of a device in bytes; on the CPU, half of the total memory."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
 def _statistics(patches: PatchSet, numbers: np.ndarray, normalise: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and std (n, bands, 1, 1) float32 that patches are normalised with, as `load_split` says."""
+    """Return mean and std (n, bands, 1, 1) float32 for the normalisation of patches (`load_split`)."""
     rows = [(patches.mean, patches.std)] * len(numbers)
     if normalise == "scene":
         rows = [patches.scene_statistics[name] for name in patches.index["scene"].to_numpy()[numbers]]
@@ -125,14 +125,14 @@ def _statistics(patches: PatchSet, numbers: np.ndarray, normalise: str) -> tuple
 
 
 def normalised(patches: PatchSet, numbers: np.ndarray, normalise: str) -> Tensor:
-    """Return patches as (n, bands, size, size) float32, z-scored as `load_split` says."""
+    """Return patches as (n, bands, size, size) float32, z-scored (`load_split`)."""
     images, _ = _read((patches,), np.stack([np.zeros_like(numbers), numbers], axis=1))
     mean, std = _statistics(patches, numbers, normalise)
     return _scaled(images, torch.from_numpy(mean), torch.from_numpy(std))
 
 
 def augment(images: Tensor, masks: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Turn and flip a batch as one (patches are square)."""
+    """Rotate and flip a whole batch (patches are square)."""
     turns, flip = int(random.integers(4)), bool(random.integers(2))
     images, masks = (torch.rot90(tensor, turns, (2, 3)) for tensor in (images, masks))
     if flip:
@@ -147,7 +147,7 @@ def _read(patch_sets: Sequence[PatchSet], where: np.ndarray) -> tuple[Tensor, Te
     for row, (index, number) in enumerate(where):
         images[row], masks[row] = patch_sets[index].images[number], patch_sets[index].masks[number]
     if images.dtype == np.uint16:
-        # Torch hardly computes with uint16: the bits travel as int16 and are read as what they are when scaled.
+        # Torch has few uint16 operations: the bits are transferred as int16 and reinterpreted when scaled.
         images = images.view(np.int16)
     elif images.dtype == np.int16:
         images = images.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Measurements: what a plan must know of an area's scenes, measured once and kept beside the data."""
+"""Measurements of an area's scenes that plans need, made once and stored beside the data."""
 
 import json
 import math
@@ -24,7 +24,7 @@ class AreaMeasurements:
 
 
 def measure_area(dataset: DataSet, area: str) -> AreaMeasurements:
-    """Measure an area's scenes, once: the result is kept beside the data, under its fingerprint."""
+    """Measure an area's scenes once: the result is stored beside the data, under its fingerprint."""
 
     def measure() -> dict[str, Any]:
         sides = []
@@ -39,7 +39,7 @@ def measure_area(dataset: DataSet, area: str) -> AreaMeasurements:
 
 
 def count_patches(dataset: DataSet, spec: PatchSpec) -> int:
-    """Count the patches that cutting ``spec`` leaves, without cutting, to a few; once, as `measure_area`."""
+    """Count the patches of ``spec`` without cutting them, to within a few; once, as in `measure_area`."""
 
     def measure() -> dict[str, Any]:
         least = 0.0 if spec.background else spec.min_share
@@ -53,7 +53,7 @@ def count_patches(dataset: DataSet, spec: PatchSpec) -> int:
 def classify_area_windows(
     dataset: DataSet, area: str, sizes: Sequence[int], bands: tuple[str, ...]
 ) -> dict[int, list[tuple[np.ndarray, np.ndarray]]]:
-    """Judge the windows of an area's scenes, read once, at several sizes, by all but their share of landslide.
+    """Classify the windows of an area's scenes, read once, at several sizes, by all criteria but the landslide share.
 
     Returns by size, for each scene, reasons and shares as `classify_windows` for a least share of 0.
     """
@@ -61,7 +61,7 @@ def classify_area_windows(
     height *= max(1, 512 // height)
     by_size: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {size: [] for size in sizes}
     for scene in dataset.scenes_of(area):
-        judged = []  # one entry per strip, in it one per size
+        judged = []  # one entry per strip, with one per size
         with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
             for strip in scenes.strips(image.shape, height):
                 valid, codes = image.valid(image.read(strip, bands)), labels.read(strip)
@@ -73,11 +73,11 @@ def classify_area_windows(
 
 
 def _measure_once(dataset: DataSet, name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return what ``measure`` gives, from the file ``name`` beside the data where it was measured before."""
+    """Return the result of ``measure``, from the file ``name`` beside the data if it exists."""
     path = data_dir() / safe_name(dataset.name, "data set") / "measured" / name
-    with suppress(OSError, ValueError, TypeError):  # not measured yet, or not readable: only time is lost
+    with suppress(OSError, ValueError, TypeError):  # not measured yet, or unreadable: this only costs time
         return dict(json.loads(path.read_text(encoding="utf-8")))
     content = measure()
-    with suppress(UserError):  # a shared, read-only data folder is measured anew each time
+    with suppress(UserError):  # a shared, read-only data folder is measured again each time
         write_json(path, content)
     return content

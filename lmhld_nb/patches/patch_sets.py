@@ -1,4 +1,4 @@
-"""Patches: candidate sizes, windows and their filters, splits, and the PatchSet kept on disk."""
+"""Patches: candidate sizes, windows and their filters, splits, and the PatchSet stored on disk."""
 
 import hashlib
 import json
@@ -29,38 +29,38 @@ CUT_VERSION = 2  # raised whenever the same spec would give other patches
 
 
 class PatchSpec(config.Strict):
-    """What decides the patches of one area, and so names them."""
+    """All that determines the patches of one area, and so their id."""
 
     dataset: str
     fingerprint: str  # of the data set's content
     area: str
     size: config.Count  # side in pixels
-    min_share: config.Share = 0.10  # least share of landslide pixels (paper section 2.3)
+    min_share: config.Share = 0.10  # minimum share of landslide pixels (paper section 2.3)
     bands: tuple[str, ...] = scenes.BANDS
-    split: Literal["random", "blocks", "given"] = "random"  # by landslide share, by place, or by the data set
+    split: Literal["random", "blocks", "given"] = "random"  # by landslide share, by position, or by the data set
     # Of training, validation and test patches.
     fractions: tuple[config.Positive, config.Positive, config.Positive] = (0.7, 0.2, 0.1)
     block: config.Count = 3  # side of a block of `blocks`, in patches
     seed: config.Seed = 0  # of the split
-    # Keep windows with less landslide than `min_share` too. They are dealt over the splits apart, so that all others
-    # lie in the splits where they lie without them.
+    # Also keep windows with less landslide than `min_share`. They are assigned to splits separately, so that all others
+    # are in the same splits as without them.
     background: bool = False
-    # Of ``blocks``, training and validation patches that touch a test patch are not used; of a ``random`` split as many
-    # patches are not used, drawn at random, so that the two can be compared.
+    # With ``blocks``, training and validation patches that touch a test patch are left out; in a ``random`` split as
+    # many patches are left out at random, so that the two can be compared.
     gap: bool = False
-    # Masks as people draw them, or as they truly are (synthetic data only); windows and splits are those of ``drawn``.
+    # Masks as drawn by interpreters, or true ones (synthetic data only); windows and splits are those of ``drawn``.
     labels: Literal["drawn", "true"] = "drawn"
-    thin: config.Count = 1  # every how many-th patch of a split is used, in the order of scenes
+    thin: config.Count = 1  # use every n-th patch of a split, in the order of scenes
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what came after many patches had got their names, where it changes nothing."""
+        """Leave out fields added after many patches had their ids, if they change nothing."""
         late = {name: type(self).model_fields[name].default for name in ("background", "gap", "labels", "thin")}
         return {name: value for name, value in serialise(self).items() if late.get(name) != value}
 
     @property
     def fingerprint_of_patches(self) -> str:
-        """16 hexadecimal digits that stand for the patches' content."""
+        """16 hexadecimal digits that identify the patches' content."""
         canonical = json.dumps({"cut": CUT_VERSION, **self.model_dump(mode="json")}, sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
@@ -72,7 +72,7 @@ class PatchSpec(config.Strict):
 
 @dataclass
 class _Tally:
-    """What is counted while scenes are cut."""
+    """Counts made while scenes are cut."""
 
     reasons: Counter[str] = field(default_factory=Counter)
     statistics: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
@@ -84,13 +84,13 @@ class PatchSet:
     """Patches of one area on disk: memory-mapped arrays, an index and a short record."""
 
     spec: PatchSpec
-    folder: Path  # holds images.npy, masks.npy, index.csv and patchset.json (written last)
-    windows: int  # judged
+    folder: Path  # with images.npy, masks.npy, index.csv and patchset.json (written last)
+    windows: int  # classified
     dropped: dict[str, int]  # windows removed, by reason (`classify_windows`); each counts once
     mean: list[float]  # of each band over the training patches, in stored units
     std: list[float]
-    scene_statistics: dict[str, tuple[list[float], list[float]]]  # the same of each scene's valid pixels
-    resolution_m: float | None  # ground size of a pixel, the median over the scenes; None where it is not known
+    scene_statistics: dict[str, tuple[list[float], list[float]]]  # the same for each scene's valid pixels
+    resolution_m: float | None  # ground size of a pixel, the median over the scenes; None if unknown
 
     @cached_property
     def images(self) -> np.ndarray:
@@ -125,7 +125,7 @@ def candidate_sizes(quartiles: tuple[float, float, float], sizes: Sequence[int] 
     """Choose three patch sizes for an area from its landslide-size quartiles (paper sections 3.2 (1), 4.1).
 
     A landslide of Q px should fill about 10 % of its patch: each quartile, from Q1 on, takes the unused size nearest to
-    √(10·Q). Wenchuan's (417, 1191, 4123) give (64, 128, 224). UserError for other quartiles or fewer sizes.
+    √(10·Q). Wenchuan's (417, 1191, 4123) give (64, 128, 224). UserError for invalid quartiles or too few sizes.
     """
     if not 0 < quartiles[0] <= quartiles[1] <= quartiles[2]:
         raise UserError(f"quartiles {quartiles}: must be positive and in order; give (Q1, Q2, Q3) in pixels")
@@ -141,7 +141,7 @@ def candidate_sizes(quartiles: tuple[float, float, float], sizes: Sequence[int] 
 def classify_windows(
     labels: np.ndarray, valid: np.ndarray, size: int, min_share: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Judge every non-overlapping window of a strip (paper section 2.3).
+    """Classify every non-overlapping window of a strip (paper section 2.3).
 
     ``labels`` (rows, cols) are 1, 0, 255 (not labelled). Returns (window rows, window cols) of reasons, ``""`` for kept
     ones, ``edge``, ``nodata`` (touches it, or unlabelled pixels), ``share`` (too little landslide), and of shares.
@@ -156,9 +156,9 @@ def classify_windows(
 
 
 def cut(spec: PatchSpec, area_scenes: Iterable[Scene], progress: bool = True) -> PatchSet:
-    """Make, or load, the PatchSet of ``spec``, once even if two processes want it; nothing half-made is left.
+    """Cut or load the PatchSet of ``spec``, once even if two processes need it; nothing incomplete is left behind.
 
-    UserError where a scene cannot be read, no patch or an empty split is left, or the folder cannot be written.
+    UserError if a scene cannot be read, there is no patch or a split is empty, or the folder cannot be written.
     """
     folder = spec.folder
     try:
@@ -172,7 +172,7 @@ def cut(spec: PatchSpec, area_scenes: Iterable[Scene], progress: bool = True) ->
                 return load(spec)
         except UserError as error:
             tqdm.write(f"{error}", file=sys.stderr)
-        for left in folder.parent.glob(f".{folder.name}.*.part*"):  # of a killed process
+        for left in folder.parent.glob(f".{folder.name}.*.part*"):  # from a killed process
             shutil.rmtree(left)
         with config.atomic_path(folder) as temporary:
             temporary.mkdir()
@@ -181,7 +181,7 @@ def cut(spec: PatchSpec, area_scenes: Iterable[Scene], progress: bool = True) ->
 
 
 def load(spec: PatchSpec) -> PatchSet:
-    """Load a finished PatchSet; UserError where it was not made yet or a file has changed."""
+    """Load a finished PatchSet; UserError if it does not exist yet or a file has changed."""
     record_path = spec.folder / RECORD
     try:
         record = json.loads(record_path.read_text(encoding="utf-8"))
@@ -242,7 +242,7 @@ def _write_patches(spec: PatchSpec, area_scenes: list[Scene], folder: Path, prog
 
 
 def _write_header(file: BinaryIO, dtype: np.dtype, shape: tuple[int, ...]) -> None:
-    """Write the start of an .npy file; NumPy pads it so that more patches and another type fit in the same space."""
+    """Write the header of an .npy file; NumPy pads it so that more patches and another type fit into the same space."""
     file.seek(0)
     content = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, content)
@@ -258,7 +258,7 @@ def mean_and_std(total: np.ndarray, squares: np.ndarray, count: int) -> tuple[li
 def _scene_patches(
     scene: Scene, spec: PatchSpec, tally: _Tally
 ) -> Iterator[tuple[np.ndarray, np.ndarray, dict[str, object]]]:
-    """Yield image, mask and index row of each patch of a scene that stays."""
+    """Yield image, mask and index row of each patch kept from a scene."""
     size = spec.size
     height = size * max(1, 512 // size)  # about as tall as the usual GeoTIFF tile, a whole number of windows
     with ExitStack() as opened:
@@ -269,7 +269,7 @@ def _scene_patches(
             targets = opened.enter_context(scenes.open_labels(scene, image, scenes.TRUE_LAYER))
         if image.ground_m is not None:
             tally.resolutions.append(image.ground_m)
-        # A large scene's statistics need no more than every 8th pixel of every 8th row.
+        # For a large scene's statistics, every 8th pixel of every 8th row is enough.
         step = 8 if max(image.shape) > 2048 else 1
         count, total, squares = 0, np.zeros(len(spec.bands)), np.zeros(len(spec.bands))
         for strip in scenes.strips(image.shape, height):
@@ -307,7 +307,7 @@ def _splits(index: pd.DataFrame, spec: PatchSpec) -> np.ndarray:
     share = index["share"].to_numpy()
     if spec.split == "given":
         if "given" not in index:
-            raise UserError(f"{spec.dataset}: has no splits of its own; use `split: random` or `blocks`")
+            raise UserError(f"{spec.dataset}: has no splits; use `split: random` or `blocks`")
         unknown = index.loc[~index["given"].isin(splits.SPLITS), "scene"]
         if len(unknown):
             raise UserError(f"{spec.dataset}: scene '{unknown.iloc[0]}' has no split; give it one, or use `random`")
@@ -331,7 +331,7 @@ def _in_blocks(index: pd.DataFrame, spec: PatchSpec) -> np.ndarray:
     kept, groups = share >= spec.min_share, splits.blocks(index, side)
     dealt = splits.deal(share[kept], splits.blocks(index[kept], side), spec.fractions, spec.seed)
     dealt_of = dict(zip(groups[kept], dealt, strict=True))
-    # Blocks of background alone are dealt apart, so that all others lie where they lie without it.
+    # Blocks with background only are assigned separately, so that all others are in the same splits as without them.
     if len(bare := np.setdiff1d(groups, groups[kept])):
         dealt = splits.deal(np.zeros(len(bare)), np.arange(len(bare)), spec.fractions, spec.seed)
         dealt_of |= zip(bare, dealt, strict=True)

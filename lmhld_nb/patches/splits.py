@@ -1,4 +1,4 @@
-"""Splits: patches dealt over training, validation and test with like landslide shares."""
+"""Splits: patches assigned to training, validation and test with similar landslide shares."""
 
 import numpy as np
 import pandas as pd
@@ -10,19 +10,19 @@ SPLITS = ("train", "val", "test")
 
 
 def blocks(index: pd.DataFrame, side_px: int) -> np.ndarray:
-    """Return for each patch (scene, row, col) the number, from 0, of the square of ``side_px`` pixels it lies in."""
+    """Return for each patch (scene, row, col) the number, from 0, of its square of ``side_px`` pixels."""
     squares = ["scene", index["row"] // side_px, index["col"] // side_px]
     return index.groupby(squares, sort=False).ngroup().to_numpy()
 
 
 def touching(index: pd.DataFrame, side_px: int) -> np.ndarray:
-    """Return for each patch (scene, row, col) its group, from 0, of those that touch at a side or corner."""
+    """Return for each patch (scene, row, col) its group, from 0, of patches that touch at a side or corner."""
     pairs = KDTree(_places(index)).query_pairs(side_px, p=np.inf, output_type="ndarray")
     return joined(pairs.T, len(index))[1]
 
 
 def beside(index: pd.DataFrame, others: np.ndarray | pd.Series, side_px: int) -> np.ndarray:
-    """Say of each patch (scene, row, col) whether it touches one of ``others`` (bool), or is one."""
+    """Return for each patch (scene, row, col) whether it is or touches one of ``others`` (bool)."""
     places = _places(index)
     return np.asarray(KDTree(places[np.asarray(others)]).query(places, p=np.inf)[0] <= side_px)
 
@@ -33,10 +33,10 @@ def _places(index: pd.DataFrame) -> np.ndarray:
 
 
 def deal(share: np.ndarray, group: np.ndarray, fractions: tuple[float, float, float], seed: int) -> np.ndarray:
-    """Deal patches over train, val and test, groups whole (paper section 2.3, Table 2).
+    """Assign patches to train, val and test, in whole groups (paper section 2.3, Table 2).
 
-    Of 500 seeded deals with like shares the first is taken whose splits differ by 1 % at most in mean landslide
-    share and keep ``fractions``; else the best.
+    Of 500 seeded assignments with similar shares, the first is used whose splits differ by at most 1 % in mean
+    landslide share and keep ``fractions``; otherwise the best.
     """
     weight = np.bincount(group)
     group_share = np.bincount(group, weights=share) / weight
@@ -57,7 +57,7 @@ def _deal_once(share: np.ndarray, target: np.ndarray, random: np.random.Generato
     order = np.argsort(share + random.normal(0, 0.02, len(share)))
     counts = np.maximum(np.round(target * len(share)).astype(int), 1)
     counts[0] = max(0, len(share) - counts[1:].sum())
-    # Each split's cards lie evenly through the deck, from a random phase on.
+    # Each split's positions are evenly spaced in the order, from a random offset on.
     positions = np.concatenate([(np.arange(n) + random.random(n)) / n for n in counts])
     cards = np.repeat(np.arange(3), counts)[np.argsort(positions)]
     dealt = np.empty(len(share), int)
@@ -66,7 +66,7 @@ def _deal_once(share: np.ndarray, target: np.ndarray, random: np.random.Generato
 
 
 def _cost(dealt: np.ndarray, weight: np.ndarray, share: np.ndarray, target: np.ndarray) -> float:
-    """Return the largest gap between splits in mean share, plus what the patch counts miss their target by."""
+    """Return the largest gap between splits in mean share, plus the deviation of patch counts from their target."""
     patches = np.bincount(dealt, weights=weight, minlength=3)
     if (patches == 0).any():
         return np.inf

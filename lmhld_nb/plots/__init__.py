@@ -1,4 +1,4 @@
-"""Plots: one file per family of figures, and the one style; every function returns a matplotlib Figure."""
+"""Plots: one file per family of figures, and a common style; every function returns a matplotlib Figure."""
 
 from lmhld_nb.plots import chains, data, maps, schemes, scores, style
 

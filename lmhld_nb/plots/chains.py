@@ -13,12 +13,12 @@ from lmhld_nb.plots import style
 
 _DIFFERENCE = LinearSegmentedColormap.from_list("difference", ["white", "#ffe94a", "#d7261e", "black"])
 _ACROSS = 4
-# Many small letters make large pictures: fewer dots on the page than elsewhere (files have their own number).
+# Much small text makes large pictures: fewer dots on the page than elsewhere (files have their own resolution).
 _PAGE: dict[str, Any] = {"narrowest": 5, "widest": 11, "dpi": 80}
 
 
 def order_differences(scores: pd.DataFrame, score: str) -> Figure:
-    """Draw how far apart in ``score`` orders of addition leave networks (`part.order_scores`; paper Figs 12 to 14)."""
+    """Draw differences in ``score`` between orders of addition (`part.order_scores`; paper Figs 12 to 14)."""
     models, orders = list(scores.index.unique("model")), list(scores.index.unique("order"))
     values = scores[score].unstack("order").reindex(index=models, columns=orders).to_numpy(float)
     differences = np.abs(values[:, :, None] - values[:, None, :])
@@ -33,7 +33,7 @@ def order_differences(scores: pd.DataFrame, score: str) -> Figure:
     mappable = ScalarMappable(Normalize(0, largest), _DIFFERENCE)
     label = f"absolute difference of {METRICS[score].title}"
     bar = figure.colorbar(mappable, ax=figure.axes, shrink=0.8, aspect=30, pad=0.01, label=label)
-    if largest <= 1e-6:  # nothing differs: the ticks would be of no meaning
+    if largest <= 1e-6:  # no differences: the ticks would be meaningless
         bar.set_ticks([0])
     return style.counted(
         figure, f"{style.format_count(len(orders), 'order')} at most", style.by_network(scores, "seeds")
@@ -41,7 +41,7 @@ def order_differences(scores: pd.DataFrame, score: str) -> Figure:
 
 
 def stage_matrices(matrix: pd.DataFrame) -> Figure:
-    """Draw what networks know after each stage (`forgetting.stage_matrix`): F1 by stage (row) and tested area."""
+    """Draw F1 after each stage (`forgetting.stage_matrix`) by stage (row) and tested area (column)."""
     models, areas = list(matrix.index.unique("model")), list(map(style.area_name, matrix.columns))
     stages = pd.MultiIndex.from_frame(matrix.index.to_frame()[["stage", "area_added"]].drop_duplicates())
     panel = (0.34 * len(areas) + 0.3, 0.27 * len(stages) + 0.65)
@@ -54,7 +54,7 @@ def stage_matrices(matrix: pd.DataFrame) -> Figure:
         if ax in last_row:
             style.name_cells(ax, areas, rotation=90, fontsize=7.5)
         elif ax in bottom:
-            # No panel below: the names hang into the empty space instead of pushing the next row down.
+            # No panel below: the names extend into the empty space instead of pushing the next row down.
             for column, name in enumerate(areas):
                 spot = (column + 0.5, 0)
                 ax.annotate(name, spot, (0, -5), va="top", ha="center", rotation=90, fontsize=7.5, **hanging)

@@ -20,10 +20,10 @@ WINDOWS = {
     "nodata": ("#999999", "touches no data"),
     "edge": ("#cc79a7", "over the edge"),
 }
-"""Colour and name of a window, by the reason it is dropped for (`patches.classify_windows`)."""
+"""Colour and name of a window, by the reason why it is dropped (`patches.classify_windows`)."""
 
 _TRIGGERS = {"earthquake": "*", "rainfall": "v"}
-# Three Chinese areas and Nepal lie close together: labels stand around them, tied by a line. Points.
+# Three Chinese areas and Nepal are close together: labels are placed around them, with a line. In points.
 _LABEL_OFFSETS = {"gorkha": (-62, -34), "jiuzhaigou": (-46, 34), "wenchuan": (-10, -62), "taiwan": (28, -26)}
 
 
@@ -47,7 +47,7 @@ def world_map() -> Figure:
 
 
 def window_to_show(scene: Scene) -> Window:
-    """Return the square of 160 px of a scene whose landslide share is nearest to 25 %."""
+    """Return the 160 px square of a scene with a landslide share nearest to 25 %."""
     _, labels, valid = scenes.read_all(scene, scene.bands)
     size = min(160, *labels.shape)
     _, share = classify_windows(labels, valid, size, 0)
@@ -57,7 +57,7 @@ def window_to_show(scene: Scene) -> Window:
 
 
 def annotation_features(scene: Scene, window: Window) -> Figure:
-    """Show a window in true colour, NIR, slope and brightness, as far as known, landslides outlined (paper Fig 2)."""
+    """Show a window in true colour, NIR, slope and brightness, if available, with outlined landslides (paper Fig 2)."""
     layers, landslide = inventory.feature_layers(scene, window)
     with scenes.open_image(scene) as image:
         crop = image.read(window, scene.bands)
@@ -83,7 +83,7 @@ def annotation_features(scene: Scene, window: Window) -> Figure:
 
 
 def scene_gallery(shown: Sequence[Scene]) -> Figure:
-    """Show the middle of one scene of each area in true colour, and again with its landslides outlined."""
+    """Show the centre of one scene per area in true colour, without and with outlined landslides."""
     figure, axes = plt.subplots(2, len(shown), figsize=(max(6.0, 1.4 * len(shown)), 3.3), squeeze=False)
     for column, scene in zip(axes.T, shown, strict=True):
         with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:

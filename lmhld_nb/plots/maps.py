@@ -15,7 +15,7 @@ from lmhld_nb.experiments.examples import View
 from lmhld_nb.plots import style
 
 RED = (1.0, 0.1, 0.1)
-_ACROSS = 3  # pictures per row, so that they stay large enough to see something in
+_ACROSS = 3  # pictures per row, so that they are large enough to be readable
 _MARKERS = "osD^vPX*"
 
 
@@ -30,7 +30,7 @@ def images(views: Sequence[View]) -> Figure:
 
 
 def overlays(views: Sequence[View]) -> Figure:
-    """Show scenes with what was mapped in red (paper Figs 16 and 17), true landslides outlined where known."""
+    """Show scenes with mapped pixels in red (paper Figs 16 and 17), and true landslides outlined if known."""
     if not views:
         return _nothing()
     figure, panels = _panels(views)
@@ -48,7 +48,7 @@ def overlays(views: Sequence[View]) -> Figure:
 
 
 def precision_recall(curves: Mapping[str, pd.DataFrame], scores: pd.DataFrame) -> Figure:
-    """Draw precision against recall by event (`Ranked.curve`), marked at the map's threshold, beside chance."""
+    """Draw precision against recall by event (`Ranked.curve`), with the map's threshold marked, and chance level."""
     if not curves:
         return _nothing()
     figure, ax = plt.subplots(figsize=(5.6, 3.9))

@@ -1,4 +1,4 @@
-"""Schemes: how data flow through the experiments, drawn from the declarations themselves (paper Figs 3 to 6)."""
+"""Schemes: the data flow of the experiments, drawn from their declarations (paper Figs 3 to 6)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from lmhld_nb.patches.splits import SPLITS
 from lmhld_nb.plots import style
 from lmhld_nb.training.specs import RunSpec, Treatment
 
-# What becomes of a layer group's weights at a stage: its fill and what the legend says. Light enough for black letters.
+# Treatments of a layer group's weights at a stage: fill and legend text. Light enough for black text.
 TREATMENTS: dict[Treatment, tuple[str, str]] = {
     "fresh": ("#f0e442", "fresh: random weights, trained"),
     "frozen": ("#d0d4d8", "frozen: weights of the stage before, not trained"),
@@ -29,7 +29,7 @@ _ARROW: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 10, "color": "0
 
 @dataclass(frozen=True)
 class Box:
-    """A box of a scheme: its middle, size, first line (bold), further lines, fill."""
+    """A box of a scheme: its centre, size, first line (bold), other lines, fill."""
 
     x: float
     y: float
@@ -67,7 +67,7 @@ def experiment_scheme(planned: Sequence[PlannedRun], areas: Sequence[str]) -> Fi
     arrows += [("2", "each"), ("3", "one"), ("4", "learnt"), ("4", "unseen")]
     figure, ax = plt.subplots(figsize=(11, 4.7))
     _draw(ax, boxes, arrows)
-    # One size for all: experiment 3 takes the areas as they are, past the choice.
+    # One size for all: experiment 3 bypasses the choice of sizes.
     left = boxes["3"].x - boxes["3"].width / 2
     corners = [(0, -0.5), (0, -1.0), (left - 0.45, -1.0), (left - 0.45, -0.3), (left - 0.05, -0.3)]
     ax.add_patch(FancyArrowPatch(path=Path(corners), fill=False, **_ARROW))
@@ -76,7 +76,7 @@ def experiment_scheme(planned: Sequence[PlannedRun], areas: Sequence[str]) -> Fi
 
 
 def mix_strategy(patch_sets: Sequence[PatchSet], specs: Sequence[RunSpec]) -> Figure:
-    """Draw LMHLD_mix: all areas cut to one size, trained on together, tested together and apart (paper Fig 4)."""
+    """Draw LMHLD_mix: all areas cut to one size, trained together, tested together and separately (paper Fig 4)."""
     areas = [patch_set.spec.area for patch_set in patch_sets]
     colours = style.area_colours(areas)
     boxes = {}
@@ -99,12 +99,12 @@ def mix_strategy(patch_sets: Sequence[PatchSet], specs: Sequence[RunSpec]) -> Fi
 
 
 def part_strategy(order: Sequence[str], sizes: Mapping[str, int], rows: Sequence[Mapping[str, Treatment]]) -> Figure:
-    """Draw LMHLD_part: what becomes of layers as areas are added (`chains.paper_schedule`; paper Fig 5)."""
+    """Draw LMHLD_part: the treatment of layers as areas are added (`chains.paper_schedule`; paper Fig 5)."""
     groups, boxes, arrows = list(rows[0]), {}, []
     for stage, row in enumerate(rows):
         for column, (group, treatment) in enumerate(row.items()):
             boxes[f"{group} {stage}"] = Box(column, -stage, treatment, "", TREATMENTS[treatment][0], 0.88, 0.58)
-            if stage and treatment != "fresh":  # fresh layers take nothing over from the stage before
+            if stage and treatment != "fresh":  # fresh layers take nothing from the previous stage
                 arrows.append((f"{group} {stage - 1}", f"{group} {stage}"))
     figure, ax = plt.subplots(figsize=(max(6.5, 2.0 + 1.05 * len(groups)), 1.3 + 0.47 * len(order)))
     _draw(ax, boxes, arrows)

@@ -20,7 +20,7 @@ from lmhld_nb.runs import Run
 
 
 def learning_curves(panels: Mapping[str, Sequence[Run]]) -> Figure:
-    """Draw validation F1 over epochs, one panel per group of runs; a network's mark is the epoch tested."""
+    """Draw validation F1 over epochs, one panel per group of runs; marks show the tested epochs."""
     drawn: dict[str, Line2D] = {}
     figure, axes, left, bottom = style.grid(len(panels), (2.5, 2.2), (1.5, 0.5), narrowest=6.5, sharey=True)
     for ax, (title, runs) in zip(axes, panels.items(), strict=True):
@@ -41,11 +41,11 @@ def learning_curves(panels: Mapping[str, Sequence[Run]]) -> Figure:
 
 
 def score_heatmap(table: pd.DataFrame, scores: Mapping[str, str], rows: str) -> Figure:
-    """Draw ``scores`` (columns' titles, if any) as heat maps of rows (``area`` or ``patch_size``) × networks."""
+    """Draw ``scores`` (columns with titles, if any) as heat maps of rows (``area`` or ``patch_size``) × networks."""
     scores = {column: title for column, title in scores.items() if table[column].notna().any()}
     is_few = (table["patches"] < intervals.LEAST).unstack("model")
     names, lines = list(table.index.unique("model")), list(table.index.unique(rows))
-    # Side by side as long as a page is wide enough, else one above the other.
+    # Side by side if the page is wide enough, else one above the other.
     across = len(scores) if len(scores) * len(names) <= 14 else 1
     panel = (0.5 + 0.62 * len(names), 0.36 * len(lines) + 0.45)
     shared: dict[str, Any] = {"narrowest": 5.5, "sharey": True, "sharex": True}
@@ -54,7 +54,7 @@ def score_heatmap(table: pd.DataFrame, scores: Mapping[str, str], rows: str) -> 
         cells = table[column].unstack("model").reindex(index=lines, columns=names)
         best = cells.max(axis=1 if rows == "area" else 0)
         bold = cells.eq(best, axis=0 if rows == "area" else 1).to_numpy()
-        # What is published rests on the paper's own test patches.
+        # Published scores are based on the paper's own test patches.
         marked = None if column.startswith("published") else is_few.reindex_like(cells).to_numpy()
         style.heatmap(ax, cells.to_numpy(float), bold=bold, marked=marked)
         ax.set_title(title)
@@ -70,7 +70,7 @@ def score_heatmap(table: pd.DataFrame, scores: Mapping[str, str], rows: str) -> 
 
 
 def left_out(table: pd.DataFrame) -> Figure:
-    """Draw F1 in each area of networks that have not learnt it (`leave_one_out.left_out_table`) and that have."""
+    """Draw F1 in each area of networks trained without it (`leave_one_out.left_out_table`) and with it."""
     figure, ax = plt.subplots(figsize=(8.4, 3.5))
     x, f1, spread = np.arange(len(table)), table["f1"], table["f1_sd"]
     ax.vlines(x, f1 - spread, f1 + spread, zorder=0, color="0.6", linewidth=5, alpha=0.5)
@@ -86,7 +86,7 @@ def left_out(table: pd.DataFrame) -> Figure:
 
 
 def errors(predicted: np.ndarray, truth: np.ndarray, background: np.ndarray) -> np.ndarray:
-    """Colour hits, false alarms and misses over a grey (rows, cols, 3) picture."""
+    """Colour hits, false alarms and misses on a grey picture (rows, cols, 3)."""
     picture = np.repeat(background.mean(axis=2, keepdims=True) * 0.6 + 0.4, 3, axis=2)
     picture[predicted & truth] = to_rgb(style.HIT)
     picture[predicted & ~truth] = to_rgb(style.FALSE_ALARM)
@@ -114,7 +114,7 @@ def predictions(examples: Sequence[Example], bands: Sequence[str]) -> Figure:
         row[-1].imshow(example.truth, cmap="gray", vmin=0, vmax=1)
     for ax, title in zip(axes[0], columns, strict=True):
         ax.set_title(f"{title}\n{ax.get_title()}".strip(), fontsize=8)
-    kinds = {"hit": style.HIT, "false alarm": style.FALSE_ALARM, "miss": style.MISS}  # as `errors` colours them
+    kinds = {"hit": style.HIT, "false alarm": style.FALSE_ALARM, "miss": style.MISS}  # as coloured by `errors`
     handles = [Patch(color=colour, label=kind) for kind, colour in kinds.items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
     style.no_ticks(*axes.flat)

@@ -1,4 +1,4 @@
-"""What all figures share: the style, names and colours, the line below, grids of panels and heat maps."""
+"""Common to all figures: style, names and colours, the line below, grids of panels, and heat maps."""
 
 import textwrap
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ RGB = tuple[float, float, float]
 # Colour-blind safe, one per class: hit, false alarm, miss.
 HIT, FALSE_ALARM, MISS = "#009e73", "#d55e00", "#56b4e9"
 MISSING = "0.88"
-"""Grey of cells and panels that have no value."""
+"""Grey of cells and panels without a value."""
 _STYLE: dict[Any, Any] = {
     "figure.dpi": 100, "savefig.dpi": 120, "figure.constrained_layout.use": True, "image.interpolation": "nearest",
     "font.size": 9, "axes.titlesize": 9, "axes.titleweight": "bold", "axes.axisbelow": True,
@@ -29,25 +29,25 @@ plt.rcParams.update(_STYLE)
 
 
 def area_colours(names: Sequence[str]) -> dict[str, RGB]:
-    """Return a colour for each area or scene, always the same for the paper's areas."""
+    """Return a colour for each area or scene, fixed for the paper's areas."""
     ordered = list(dict.fromkeys([*paper.AREAS, *names]))
     palette = dict(zip(ordered, sns.color_palette("colorblind", max(10, len(ordered))), strict=False))
     return {name: palette[name] for name in names}
 
 
 def tint(colour: Sequence[float], strength: float) -> RGB:
-    """Return a colour mixed with white: 1 leaves it as it is, 0 is white."""
+    """Return a colour mixed with white: 1 leaves it unchanged, 0 is white."""
     red, green, blue = (1 - strength * (1 - value) for value in colour)
     return red, green, blue
 
 
 def network_title(name: str) -> str:
-    """Return what figures call a network."""
+    """Return a network's name in figures."""
     return models.network(name).title
 
 
 def format_count(count: int, thing: str) -> str:
-    """Return how many there are of something: ``1 patch``, ``22 patches``."""
+    """Return a count with its noun: ``1 patch``, ``22 patches``."""
     ending = "" if count == 1 else "es" if thing.endswith(("ch", "s")) else "s"
     return f"{count:,} {thing}{ending}"
 
@@ -62,7 +62,7 @@ def by_network(table: pd.DataFrame, column: str) -> str:
 
 
 def counted(figure: Figure, count: str, explanation: str = "") -> Figure:
-    """Write below a figure how many of what it shows (`format_count`), after what its marks mean; return it."""
+    """Write below a figure the meaning of its marks and the number of items shown (`format_count`); return it."""
     return _write_below(figure, f"{explanation} · n = {count}" if explanation else f"n = {count}")
 
 
@@ -72,7 +72,7 @@ def add_caption(figure: Figure, caption: str) -> Figure:
 
 
 def _write_below(figure: Figure, text: str) -> Figure:
-    lines = textwrap.wrap(text, int(18.5 * figure.get_figwidth()))  # letters of this size per inch
+    lines = textwrap.wrap(text, int(18.5 * figure.get_figwidth()))  # characters of this size per inch
     figure.supxlabel("\n".join(lines), fontsize=7, color="0.4", x=0.01, ha="left")
     return figure
 
@@ -86,9 +86,9 @@ def grid(
     widest: float = np.inf,
     **options: Any,
 ) -> tuple[Figure, list[Axes], list[Axes], list[Axes]]:
-    """Return a figure, its ``count`` panels, those that begin a row, and those that end a column.
+    """Return a figure, its ``count`` panels, the first ones of rows, and the last ones of columns.
 
-    ``panel``: width and height (inches) of each, at most ``across`` per row; ``margin``: those of all beside them;
+    ``panel``: width and height (inches) of each, at most ``across`` per row; ``margin``: those of the space around;
     ``narrowest`` and ``widest`` limit the figure's width; options of `plt.subplots`.
     """
     columns = min(across, count)
@@ -111,7 +111,7 @@ def heatmap(
     fontsize: float = 7.5,
     marked: np.ndarray | None = None,
 ) -> None:
-    """Draw (rows, columns) cells with their labels, black or white by the fill; a missing one (NaN) is grey.
+    """Draw (rows, columns) cells with labels, black or white depending on the fill; missing ones (NaN) are grey.
 
     ``limits`` are the values of the first and last colour; ``bold`` and ``marked`` (with ``*``) are arrays of bools.
     """
@@ -127,14 +127,14 @@ def heatmap(
     known = ~np.isnan(values)
     heavy = np.zeros(known.sum(), bool) if bold is None else bold[known]
     for text, value, is_bold in zip(ax.texts, values[known], heavy, strict=True):
-        # Relative luminance (WCAG 2.1): black and white letters are equally readable at 0.18.
+        # Relative luminance (WCAG 2.1): black and white text are equally readable at 0.18.
         linear = np.array(to_rgb(colours(scale(value)))) ** 2.2
         text.set_color("k" if linear @ (0.2126, 0.7152, 0.0722) > 0.18 else "w")
         text.set_fontweight("bold" if is_bold else "normal")
 
 
 def name_cells(ax: Axes, columns: Sequence[str] = (), rows: Sequence[str] = (), **text: Any) -> None:
-    """Name the columns and rows of a heat map; further arguments are those of the columns' text."""
+    """Name the columns and rows of a heat map; other arguments are those of the column text."""
     if columns:
         ax.set_xticks(np.arange(len(columns)) + 0.5, columns, **text)
     if rows:
@@ -154,7 +154,7 @@ def rgb(values: np.ndarray, bands: Sequence[str], shown: Sequence[str] = ("red",
 
 
 def no_ticks(*axes: Axes) -> None:
-    """Take ticks and grid off axes that hold pictures."""
+    """Remove ticks and grid from axes with pictures."""
     for ax in axes:
         ax.set(xticks=[], yticks=[])
         ax.grid(False)

@@ -17,7 +17,7 @@ SUFFIXES = (".npy", ".mat", ".h5", ".hdf5")
 
 
 def is_array_file(path: Path) -> bool:
-    """Say whether ``path`` is read here rather than by GDAL (by its suffix)."""
+    """Whether ``path`` is read here rather than by GDAL (by its suffix)."""
     return path.suffix.lower() in SUFFIXES
 
 
@@ -25,12 +25,12 @@ def is_array_file(path: Path) -> bool:
 def open_array(path: Path, key: str | None = None) -> Iterator[Any]:
     """Open one array and yield it, sliceable and with ``shape`` and ``dtype``; a .npy or .h5 is read on slicing.
 
-    ``key`` is the variable inside .h5 and .mat, which may be left out where there is only one.
+    ``key`` is the variable inside .h5 and .mat, which may be omitted if there is only one.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     with ExitStack() as stack:
-        # Only opening is guarded: errors of the caller's block (a full disk, say) must keep their own words.
+        # Only opening is guarded: errors in the caller's block (e.g. a full disk) must keep their own messages.
         with readable(path, "cannot be read", "fetch or export it again, without pickled objects", *_UNREADABLE):
             if path.suffix.lower() == ".npy":
                 array: Any = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -40,7 +40,7 @@ def open_array(path: Path, key: str | None = None) -> Iterator[Any]:
             else:
                 file = stack.enter_context(h5py.File(path, "r"))
                 array = file[_choose(path, key, _datasets(file))]
-                if "MATLAB_class" in array.attrs:  # the file has MATLAB's axes the other way round
+                if "MATLAB_class" in array.attrs:  # the file has MATLAB's axes in reverse order
                     array = array[()].T
         yield array
 
@@ -57,7 +57,7 @@ def array_keys(path: Path) -> list[str]:
 
 
 def _datasets(file: h5py.File) -> list[str]:
-    """List the arrays in all groups but those of the format itself."""
+    """List the arrays in all groups except those of the format itself."""
     names: list[str] = []
     file.visititems(lambda name, value: names.append(name) if isinstance(value, h5py.Dataset) else None)
     return [name for name in names if name[0] != "#"]

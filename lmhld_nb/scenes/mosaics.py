@@ -1,4 +1,4 @@
-"""Mosaics: raster files on one grid joined without copying, and rasters read at another resolution."""
+"""Mosaics: raster files on one grid, joined without copying; rasters read at another resolution."""
 
 import math
 import re
@@ -23,28 +23,28 @@ from lmhld_nb.scenes.rasters import Nodata, Window
 
 SUFFIXES = (".tif", ".tiff", ".vrt", ".img", ".jp2")
 SENTINEL_2 = {"b02": "blue", "b03": "green", "b04": "red", "b08": "nir"}  # its bands of 10 m
-MOST_SCALE = 50.0  # times that a scene may be made coarser or finer
+MOST_SCALE = 50.0  # largest factor by which a scene may be coarsened or refined
 
 
 @dataclass(frozen=True)
 class Raster:
-    """One or several files as one image on one grid."""
+    """One or more files as one image on one grid."""
 
     path: Path  # the first file
     shape: tuple[int, int]
     dtype: np.dtype
     crs: CRS | None
     transform: Affine
-    nodata: Nodata  # None where every pixel holds data
+    nodata: Nodata  # None if every pixel has data
     count: int
     read: Callable[[Window, list[int]], np.ndarray]  # (bands, height, width) of a window and of bands counted from 0
-    names: tuple[str, ...] = ()  # that the file gives its bands
+    names: tuple[str, ...] = ()  # band names in the file
 
 
 def files_of(paths: Sequence[Path]) -> list[Path]:
-    """Return the raster files that ``paths`` name, each once (else UserError); a folder stands for its own, by name.
+    """Return the raster files in ``paths``, each once (else UserError); a folder stands for its files, sorted by name.
 
-    A Sentinel-2 product, a .SAFE folder, stands for its bands of 10 m.
+    A Sentinel-2 product (.SAFE folder) stands for its 10 m bands.
     """
     files: list[Path] = []
     for path in paths:
@@ -63,7 +63,7 @@ def files_of(paths: Sequence[Path]) -> list[Path]:
 
 
 def band_of_file(path: Path) -> str:
-    """Return the name of the one band in a file of a Sentinel-2 product, empty where its name does not tell."""
+    """Return the name of the band in a file of a Sentinel-2 product, empty if its name does not tell."""
     found = re.search(r"_(B\d\d)(_10m)?\.jp2$", path.name)
     return SENTINEL_2.get(found[1].lower(), "") if found else ""
 
@@ -74,9 +74,9 @@ def open_files(
 ) -> Iterator[Raster]:
     """Open files of one coordinate system, pixel size, type and band order, pixels aligned, as one image.
 
-    The first file that holds data wins, pixel by pixel, but files of one band each, as many as ``bands``, are these.
-    ``nodata`` None is each file's own. A pixel of a coarser ``resolution_m`` is the mean of those below it, of a finer
-    one bilinear. UserError for other grids.
+    For each pixel, the first file with data wins; one-band files, as many as ``bands``, are these bands instead.
+    ``nodata`` None is each file's own. Pixels of a coarser ``resolution_m`` are means, those of a finer one bilinear.
+    UserError for other grids.
     """
     with ExitStack() as stack:
         if len(paths) == 1 and resolution_m is None:
@@ -101,7 +101,7 @@ def open_files(
                     source, crs=file.crs, transform=transform * Affine.translation(window.col, window.row),
                     height=window.height, width=window.width, src_nodata=resampled, nodata=resampled,
                     resampling=Resampling.average if max(scale) > 1 else Resampling.bilinear,
-                    # A pixel is no data where every band is, as in `rasters.valid_pixels`.
+                    # A pixel is no data if every band is, as in `rasters.valid_pixels`.
                     UNIFIED_SRC_NODATA="YES", NUM_THREADS="ALL_CPUS",
                 )  # fmt: skip
                 files[number] = _describe(stack.enter_context(warped), file.path, file.nodata)
@@ -114,7 +114,7 @@ def open_files(
             stacked = replace(first, transform=transform, count=bands, names=())
             yield replace(stacked, read=lambda window, of: np.concatenate([files[k].read(window, [0]) for k in of]))
             return
-        # A type that holds one value more than the files', which then means no data.
+        # A type with one value more than that of the files, which then means no data.
         wider = np.dtype(f"i{min(8, 2 * first.dtype.itemsize)}")
         dtype, fill = (first.dtype, math.nan) if first.dtype.kind == "f" else (wider, float(np.iinfo(wider).min))
         read = partial(_joined, files, windows, dtype, fill)
@@ -131,13 +131,13 @@ def _describe(source: rasterio.DatasetReader, path: Path, nodata: Nodata) -> Ras
         return rasters.read_raster(source, path, window, [index + 1 for index in indices])
 
     crs, names = source.crs, rasters.band_names(source)
-    is_on_earth = crs is not None and (crs.is_geographic or crs.is_projected)  # not so a local system of a site
+    is_on_earth = crs is not None and (crs.is_geographic or crs.is_projected)  # unlike a local system of a site
     grid = source.shape, dtype, crs if is_on_earth else None, source.transform
     return Raster(path, *grid, nodata, source.count, read, names)
 
 
 def _resampled_nodata(file: Raster) -> float | None:
-    """Return the value that pixels of another size are made without; NaN spreads by itself."""
+    """Return the no-data value to leave out when resampling; NaN propagates without it."""
     values = rasters.holdable(file.nodata, file.dtype)
     finite = sorted({value for value in values if not math.isnan(value)})
     if len(finite) > 1:
@@ -147,23 +147,23 @@ def _resampled_nodata(file: Raster) -> float | None:
 
 
 def _open_when_read(path: Path, stack: ExitStack) -> rasterio.DatasetReader:
-    """Open a VRT in memory that stands for a file: GDAL opens the file when it is read, and holds only so many open."""
+    """Open an in-memory VRT for a file: GDAL opens the file on reading, and limits the number of open files."""
     memory = stack.enter_context(MemoryFile(ext=".vrt"))
     with rasters.open_raster(path) as source:
         rasters.check_north_up(path, source.crs, source.transform)
         rasterio.shutil.copy(source, memory.name, driver="VRT")
     with rasterio.open(memory.name, "r+") as vrt:
-        # GDAL takes the fourth band of bytes for alpha: near infrared would decide where the others are seen.
+        # GDAL treats a fourth byte band as alpha: near infrared would decide where the others are visible.
         vrt.colorinterp = [ColorInterp.undefined] * vrt.count
     return stack.enter_context(rasterio.open(memory.name))
 
 
 def _corner(first: Raster, other: Raster) -> tuple[int, int]:
-    """Return row and column of a file's corner on the first one's grid."""
+    """Return row and column of a file's corner on the grid of the first file."""
     x, y = other.transform.a / first.transform.a, other.transform.e / first.transform.e
     col, row = ~first.transform * (other.transform.c, other.transform.f)
     reason = ""
-    if other.names != first.names:  # one for each band, empty without a name
+    if other.names != first.names:  # one per band, empty if it has no name
         own, names = (" ".join(name or "?" for name in file.names) for file in (other, first))
         reason = f"its bands are {own}, those of {first.path.name} {names}"
     elif other.dtype != first.dtype:
@@ -181,7 +181,7 @@ def _corner(first: Raster, other: Raster) -> tuple[int, int]:
 
 
 def _scale(first: Raster, transform: Affine, shape: tuple[int, int], resolution_m: float) -> tuple[float, float] | None:
-    """Return how many pixels of the files go across and down into one; None where it is one."""
+    """Return the number of file pixels per output pixel, across and down; None if it is 1."""
     if first.crs is None:
         mend = "leave out `--resolution`, or assign one (rio edit-info --crs EPSG:… FILE)"
         raise UserError(f"{first.path}: has no coordinate system, so no resolution; {mend}")
@@ -217,7 +217,7 @@ def _joined(
         if top >= bottom or left >= right or not missing[here].any():
             continue
         overlap = Window(top - own.row, left - own.col, bottom - top, right - left)
-        whole = file.read(overlap, [*range(file.count)])  # the bands asked for may be 0 where others hold data
+        whole = file.read(overlap, [*range(file.count)])  # the requested bands may be 0 where others have data
         values = whole[indices]
         rasters.check_finite(values, file.nodata, file.path, overlap)
         take = missing[here] & rasters.valid_pixels(whole, file.nodata)

@@ -1,4 +1,4 @@
-"""Raster files opened and read window by window, and their grids, with errors in one line."""
+"""Raster files opened and read window by window, and their grids, with one-line errors."""
 
 import math
 import os
@@ -21,9 +21,9 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from lmhld_nb.config import UserError, check_kind
 from lmhld_nb.scenes import formats
 
-# GDAL would keep blocks worth 5 % of the memory; reading by strips needs two rows of the largest usual tiles.
+# GDAL would cache blocks up to 5 % of the memory; reading by strips needs two rows of the largest usual tiles.
 os.environ.setdefault("GDAL_CACHEMAX", "192")
-# VRTs hand no opening options on to their files, and overviews take none.
+# VRTs do not pass opening options on to their files, and overviews accept none.
 os.environ.setdefault("GDAL_NUM_THREADS", "ALL_CPUS")
 
 
@@ -41,17 +41,17 @@ class Window:
 
     @property
     def as_rasterio(self) -> rasterio.windows.Window:
-        """The same rectangle as rasterio counts it (columns first)."""
+        """The same rectangle for rasterio (columns first)."""
         return rasterio.windows.Window(self.col, self.row, self.width, self.height)
 
     @property
     def as_slices(self) -> tuple[slice, slice]:
-        """The same rectangle of an array (rows, cols)."""
+        """The same rectangle as slices of an array (rows, cols)."""
         return slice(self.row, self.row + self.height), slice(self.col, self.col + self.width)
 
 
 def strips(shape: tuple[int, int], height: int) -> Iterator[Window]:
-    """Yield full-width windows of at most ``height`` rows that together cover ``shape`` once."""
+    """Yield full-width windows of at most ``height`` rows that cover ``shape`` exactly once."""
     for row in range(0, shape[0], height):
         yield Window(row, 0, min(height, shape[0] - row), shape[1])
 
@@ -66,14 +66,14 @@ def read_decimated(read: Callable[[Window], np.ndarray], window: Window, step: i
 
 
 def check_whole(path: Path) -> None:
-    """Raise a UserError where the last row of a raster cannot be read: of a PNG or JPEG, that takes all before it."""
+    """Raise UserError if the last row of a raster cannot be read: for PNG or JPEG, this requires all earlier rows."""
     with open_raster(path) as source:
         read_raster(source, path, Window(source.height - 1, 0, 1, source.width), range(1, source.count + 1))
 
 
 @contextmanager
 def readable(path: Path | str | None, problem: str, next_step: str, *errors: type[Exception]) -> Iterator[None]:
-    """Turn ``errors`` of the block into a UserError that names the file, the problem and the next step."""
+    """Turn ``errors`` in the block into a UserError that names the file, the problem and the next step."""
     try:
         yield
     except errors as error:
@@ -83,19 +83,19 @@ def readable(path: Path | str | None, problem: str, next_step: str, *errors: typ
         if start.startswith("version https://git-lfs"):
             raise UserError(f"{path}: is a Git LFS pointer, not the file; fetch it with `git lfs pull`") from error
         if start.startswith(("<!doctype html", "<html")):
-            raise UserError(f"{path}: is a web page, not the file; download it again, signed in if need be") from error
+            raise UserError(f"{path}: is a web page, not the file; download it again, signed in if needed") from error
         reason = error.__cause__ if isinstance(error, RasterioIOError) and error.__cause__ else error  # GDAL's words
         raise UserError(f"{path}: {problem} ({short(reason)}); {next_step}") from error
 
 
 def open_raster(path: Path) -> rasterio.DatasetReader:
-    """Open a raster file (`formats.DRIVERS`); raise a UserError where it is missing, no image, or its grid is none."""
+    """Open a raster file (`formats.DRIVERS`); raise UserError if it is missing, not an image, or has no valid grid."""
     check_kind(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     mend = "fetch or export it again"
     with readable(path, "cannot be read as an image", mend, RasterioIOError), warnings.catch_warnings():
-        # Images without georeference are declared as such and checked in scenes.open_image.
+        # Images without georeferencing are declared as such and checked in scenes.open_image.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         source = formats.open_file(path)
     numbers = source.transform[:6]
@@ -107,7 +107,7 @@ def open_raster(path: Path) -> rasterio.DatasetReader:
         if kinds:
             raise UserError(f"{path}: holds complex numbers; write their amplitude, or another real quantity, first")
         mend = "georeference it again (gdal_edit.py -a_ullr LEFT TOP RIGHT BOTTOM FILE)"
-        raise UserError(f"{path}: its geotransform {numbers} makes no grid; {mend}")
+        raise UserError(f"{path}: its geotransform {numbers} is not a grid; {mend}")
     return source
 
 
@@ -121,17 +121,17 @@ def read_raster(
 
 
 def read_mask(source: rasterio.DatasetReader, path: Path | None, window: Window) -> np.ndarray:
-    """Read a mask's codes in a window, (rows, cols); UserError where its bands differ, as those of a painted one do."""
+    """Read a mask's codes in a window, (rows, cols); UserError if its bands differ, as in a mask painted in colour."""
     bands = [number for number, tag in enumerate(source.colorinterp, 1) if tag != ColorInterp.alpha]
     codes = read_raster(source, path, window, bands or [1])
     if (codes != codes[0]).any():
         problem = f"its {len(codes)} bands differ, so it holds colours or several masks"
-        raise UserError(f"{path}: {problem}; write one band, 1 where landslide and 0 elsewhere")
+        raise UserError(f"{path}: {problem}; write one band, 1 for landslide and 0 elsewhere")
     return codes[0]
 
 
 def check_finite(values: np.ndarray, nodata: Nodata, path: Path, window: Window) -> None:
-    """Raise a UserError for NaN and infinite values where no value is declared as no data."""
+    """Raise UserError for NaN and infinite values if no no-data value is declared."""
     if values.dtype.kind != "f" or holdable(nodata, values.dtype):
         return
     if bad := values.size - int(np.isfinite(values).sum()):
@@ -141,7 +141,7 @@ def check_finite(values: np.ndarray, nodata: Nodata, path: Path, window: Window)
 
 
 def holdable(nodata: Nodata, dtype: np.dtype) -> tuple[float, ...]:
-    """Return the values of ``nodata`` that ``dtype`` can hold, others occur nowhere; of fractions NaN too, if any."""
+    """Return the values of ``nodata`` that ``dtype`` can represent; for float types also NaN, if there are any."""
     values = () if nodata is None else nodata if isinstance(nodata, tuple) else (nodata,)
     if dtype.kind not in "iu":
         with np.errstate(over="ignore"):
@@ -151,9 +151,9 @@ def holdable(nodata: Nodata, dtype: np.dtype) -> tuple[float, ...]:
 
 
 def valid_pixels(values: np.ndarray, nodata: Nodata) -> np.ndarray:
-    """Return (height, width) True where ``values`` (bands, height, width) hold data.
+    """Return bool (height, width), True where ``values`` (bands, height, width) have data.
 
-    A pixel is no data where *every* band has one such value (single zeros are dark pixels), or *any* is not finite.
+    A pixel is no data if *every* band has such a value (single zeros are dark pixels), or *any* band is not finite.
     """
     valid = np.ones(values.shape[1:], bool)
     for value in holdable(nodata, values.dtype):
@@ -162,36 +162,36 @@ def valid_pixels(values: np.ndarray, nodata: Nodata) -> np.ndarray:
 
 
 def band_names(source: rasterio.DatasetReader) -> tuple[str, ...]:
-    """Return the names that a file gives its bands, in small letters; empty for a band without one."""
+    """Return a file's band names in lower case, empty for a band without one."""
     return tuple((text or "").strip().lower() for text in source.descriptions)
 
 
 def check_north_up(path: Path, crs: CRS | None, transform: Affine) -> None:
-    """Raise a UserError for a rotated, sheared or flipped grid."""
+    """Raise UserError for a rotated, sheared or flipped grid."""
     turned = max(abs(transform.b), abs(transform.d)) > 1e-6 * abs(transform.a)
     if crs is not None and transform.is_identity:
         mend = "give it one (gdal_edit.py -a_ullr LEFT TOP RIGHT BOTTOM FILE)"
-        raise UserError(f"{path}: has a coordinate system and no geotransform; {mend}")
+        raise UserError(f"{path}: has a coordinate system but no geotransform; {mend}")
     if crs is not None and (turned or transform.a <= 0 or transform.e >= 0):
         mend = f"warp it north-up first ({warp_command(path, crs, 'north_up.tif')})"
         raise UserError(f"{path}: its grid is rotated or flipped; {mend}")
 
 
 def warp_command(path: Path, crs: CRS | None, to: str) -> str:
-    """Return the command that brings an image onto a north-up grid."""
+    """Return the command that warps an image to a north-up grid."""
     code = crs.to_epsg() if crs is not None else None
     return f"rio warp {shlex.quote(path.name)} {to} --dst-crs EPSG:{code or '…'}"
 
 
 def ground_pixel(crs: CRS | None, transform: Affine, shape: tuple[int, int]) -> tuple[float, float]:
-    """Return width and height in metres on the ground of the pixel in the middle; (1, 1) without coordinates."""
+    """Return the ground width and height (m) of the central pixel; (1, 1) without coordinates."""
     if crs is None:
         return 1.0, 1.0
     unit = 1.0 if crs.is_geographic else float(crs.linear_units_factor[1])
     nominal = (math.hypot(transform.a, transform.d) * unit, math.hypot(transform.b, transform.e) * unit)
     x, y = transform * (shape[1] / 2, shape[0] / 2)
     (lon,), (lat,) = rasterio.warp.transform(crs, "EPSG:4326", [x], [y])
-    # Azimuthal equidistant: distances from its centre are true. A projected system that is true to 1 % keeps its units.
+    # Azimuthal equidistant: distances from its centre are true. Projected systems true to 1 % keep their units.
     local = CRS.from_proj4(f"+proj=aeqd +lat_0={lat} +lon_0={lon} +datum=WGS84 +units=m")
     corners = [x, x + transform.a, x + transform.b], [y, y + transform.d, y + transform.e]
     east, north = rasterio.warp.transform(crs, local, *corners)
@@ -201,5 +201,5 @@ def ground_pixel(crs: CRS | None, transform: Affine, shape: tuple[int, int]) -> 
 
 
 def short(error: object) -> str:
-    """Return an error's text on one line of at most 160 letters."""
+    """Return an error's text on one line of at most 160 characters."""
     return " ".join(str(error).split())[:160]

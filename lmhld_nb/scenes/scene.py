@@ -26,33 +26,33 @@ from lmhld_nb.scenes.vectors import TRUE_LAYER as TRUE_LAYER
 
 BANDS = ("blue", "green", "red", "nir")
 WHITE_OF_FLOATS = (1.0, 255.0)
-LEAST_RUN = 16  # px of an edge, that may be no data
+LEAST_RUN = 16  # px along an edge, which may be no data
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One image and its landslides, described (nothing is opened until it is read)."""
+    """A description of an image and its landslides (nothing is opened until it is read)."""
 
     name: str  # unique within its data set; letters, digits, ``_``, ``-`` and ``.``
     area: str  # study area the scene belongs to, e.g. ``wenchuan``
     image: Path  # raster file (any format GDAL reads) or array file (.npy, .mat, .h5/.hdf5)
-    bands: tuple[str, ...]  # names in file order: ``blue``, ``green``, ``red``, ``nir``, others as you like
+    bands: tuple[str, ...]  # names in file order: ``blue``, ``green``, ``red``, ``nir``, or any others
     mask: Path | None = None  # raster or array file with landslide codes
     polygons: Path | None = None  # vector file (`vectors.SUFFIXES`) of landslides, in any coordinate system
-    layer: str | None = None  # of that file, where it has several
-    where: str | None = None  # which of its features are landslides, as in SQL: ``class = 'slide'``
-    unlabelled_is_background: bool = False  # with neither of them, the image is known to be free of landslides
+    layer: str | None = None  # of that file, if it has several
+    where: str | None = None  # selects the features that are landslides, as in SQL: ``class = 'slide'``
+    unlabelled_is_background: bool = False  # without mask and polygons, the image is known to be free of landslides
     dem: Path | None = None  # elevation raster in metres on the image's grid
-    split: str | None = None  # ``train``, ``val`` or ``test`` where the data set fixes it
+    split: str | None = None  # ``train``, ``val`` or ``test`` if the data set defines it
     index: int | None = None  # position in a stack of patches (first axis of an array file)
     image_key: str | None = None  # variable inside an .h5 or .mat file
     mask_key: str | None = None
     channels: str = "first"  # or ``last``, for array files
     landslide_codes: tuple[int, ...] = (1,)  # values in ``mask`` that mean landslide
-    label_nodata_codes: tuple[int, ...] = (255,)  # and not labelled; any other value is background
-    nodata: Nodata = None  # value or values in the image that mean no data; None to take the file's own declaration
-    scale: float = 1.0  # of stored values to reflectance (for display and indices; patches keep stored values)
-    resolution_m: float | None = None  # ground size of a pixel in metres, where known
+    label_nodata_codes: tuple[int, ...] = (255,)  # values that mean not labelled; all others are background
+    nodata: Nodata = None  # no-data value or values of the image; None for the file's own declaration
+    scale: float = 1.0  # from stored values to reflectance (for display and indices; patches keep stored values)
+    resolution_m: float | None = None  # ground size of a pixel in metres, if known
     georeferenced: bool = True  # False for PNG patches and the like, which need no coordinate system
     extra_bands: str = "error"  # or ``ignore``: what to do when the file has more bands than ``bands`` names
 
@@ -76,7 +76,7 @@ class Image:
         return values
 
     def check_names(self) -> None:
-        """Raise a UserError where the file's own names of its bands are those declared, in another order."""
+        """Raise UserError if the file has the declared band names in another order."""
         for number, (name, declared) in enumerate(zip(self._raster.names, self.scene.bands, strict=False), 1):
             own = mosaics.SENTINEL_2.get(name, name)
             if own != declared and own in self.scene.bands:
@@ -90,18 +90,18 @@ class Image:
 
     @property
     def pixel_m(self) -> float:
-        """Height of a pixel in metres as `ground_m`; 1 where it is not known."""
+        """Height of a pixel in metres, as `ground_m`; 1 if unknown."""
         return self.ground_m or 1.0
 
     @property
     def ground_m(self) -> float | None:
-        """Height of a pixel in metres: as declared, or measured on the ground; None where it is not known."""
+        """Height of a pixel in metres, as declared or as measured on the ground; None if unknown."""
         if self.scene.resolution_m or self.crs is None:
             return self.scene.resolution_m
         return rasters.ground_pixel(self.crs, self.transform, self.shape)[1]
 
     def valid(self, values: np.ndarray) -> np.ndarray:
-        """Return (height, width) True where ``values`` (bands, height, width) hold data (`rasters.valid_pixels`)."""
+        """Return bool (height, width), True where ``values`` (bands, height, width) have data; see `valid_pixels`."""
         return rasters.valid_pixels(values, self.nodata)
 
 
@@ -114,9 +114,9 @@ class Labels:
 
 @contextmanager
 def open_image(scene: Scene, others: Sequence[Path] = (), resolution_m: float | None = None) -> Iterator[Image]:
-    """Open a scene's image, with ``others`` on its grid as one, to be read at its own or another resolution.
+    """Open a scene's image, joined with ``others`` on its grid, to be read at its own or another resolution.
 
-    UserError for missing or damaged files, other bands than described, no coordinate system, or other grids.
+    UserError for missing or damaged files, bands other than described, no coordinate system, or other grids.
     """
     if arrays.is_array_file(scene.image) and not others:
         with arrays.open_array(scene.image, scene.image_key) as array:
@@ -130,7 +130,7 @@ def open_image(scene: Scene, others: Sequence[Path] = (), resolution_m: float | 
 
 
 def _unplaced(path: Path) -> str:
-    """Say why an image has no place on Earth, and what to do."""
+    """Say why an image has no position on Earth, and what to do."""
     command = f"rio edit-info --crs EPSG:… {shlex.quote(path.name)}"
     if not arrays.is_array_file(path):
         with rasters.open_raster(path) as source:
@@ -143,7 +143,7 @@ def _unplaced(path: Path) -> str:
 
 @contextmanager
 def open_labels(scene: Scene, image: Image, layer: str | None = None) -> Iterator[Labels]:
-    """Open a scene's mask, or a layer of polygons, to be read on an image's grid; a UserError says what is wrong."""
+    """Open a scene's mask, or a layer of polygons, to be read on an image's grid; UserError if that is impossible."""
     if layer and scene.mask is not None:
         raise UserError(f"{scene.mask}: a mask has no layer '{layer}'; only polygons of synthetic scenes do")
     if scene.mask is not None and arrays.is_array_file(scene.mask):
@@ -171,7 +171,7 @@ def open_labels(scene: Scene, image: Image, layer: str | None = None) -> Iterato
 
 
 def read_polygons(scene: Scene, image: Image, layer: str | None = None) -> gpd.GeoSeries:
-    """Read the landslide polygons that meet the scene, repaired and in the image's coordinate system."""
+    """Read the landslide polygons that intersect the scene, repaired and in the image's coordinate system."""
     assert scene.polygons is not None
     return read_polygon_table(scene.polygons, image, layer or scene.layer, scene.where).geometry
 
@@ -179,14 +179,14 @@ def read_polygons(scene: Scene, image: Image, layer: str | None = None) -> gpd.G
 def read_polygon_table(
     path: Path, image: Image, layer: str | None = None, where: str | None = None
 ) -> gpd.GeoDataFrame:
-    """Read polygons as `read_polygons`, with columns; ``attrs``: how many were ``repaired``, the file's ``crs``."""
+    """Read polygons as `read_polygons`, with columns; ``attrs``: number ``repaired``, and the file's ``crs``."""
     if image.crs is None:
         problem = f"{_unplaced(image.scene.image)}; until then {path.name} cannot be laid over it"
         raise UserError(f"{image.scene.image}: {problem}")
     table = vectors.read(path, layer, where)
     shapes = table.geometry[~(table.geometry.isna() | table.geometry.is_empty)].to_crs(image.crs)
     unfit = ~shapes.is_valid | (shapes.geom_type == "GeometryCollection")
-    # buffer(0) drops the lines and points that are left over: they cover no ground, yet would be drawn.
+    # buffer(0) drops leftover lines and points: they cover no ground, but would be drawn.
     shapes[unfit] = shapely.buffer(shapely.make_valid(shapes[unfit].to_numpy()), 0)
     shapes = shapes[shapes.geom_type.isin(("Polygon", "MultiPolygon")) & ~shapes.is_empty]
     if len(shapes) == 0:
@@ -202,7 +202,7 @@ def read_polygon_table(
 
 
 def read_all(scene: Scene, bands: Sequence[str] = BANDS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Read a small scene whole: image (bands, rows, cols), labels (rows, cols) and valid (rows, cols)."""
+    """Read a small scene completely: image (bands, rows, cols), labels (rows, cols) and valid (rows, cols)."""
     with open_image(scene) as image, open_labels(scene, image) as labels:
         whole = Window(0, 0, *image.shape)
         values = image.read(whole, bands)
@@ -210,7 +210,7 @@ def read_all(scene: Scene, bands: Sequence[str] = BANDS) -> tuple[np.ndarray, np
 
 
 def pure(image: Image, window: Window) -> tuple[np.ndarray, np.ndarray]:
-    """Return where a window is pure white or black in all bands, and where it is that or no data."""
+    """Return where a window is pure white or black in all bands, and where it is either that or no data."""
     values = image.read(window, image.scene.bands)
     valid = image.valid(values)
     ends = (0, np.iinfo(values.dtype).max) if values.dtype.kind in "iu" else (0, *WHITE_OF_FLOATS)
@@ -227,7 +227,7 @@ def pure_edges(image: Image) -> list[np.ndarray]:
 
 
 def read_dem(scene: Scene, window: Window | None = None) -> np.ndarray:
-    """Read a scene's elevation in ``window`` (or whole), (rows, cols) float32 metres, NaN where there is none."""
+    """Read a scene's elevation in ``window`` (default: all), (rows, cols) float32 metres, NaN where unknown."""
     if scene.dem is None:
         raise UserError(f"{scene.image}: has no elevation raster; add `dem:` to the data set's description")
     with open_image(scene) as image, rasters.open_raster(scene.dem) as source:
@@ -264,7 +264,7 @@ def _decode(scene: Scene, codes: np.ndarray) -> np.ndarray:
 
 
 def _position(scene: Scene, array: Any, path: Path | None) -> tuple[int, ...]:
-    """Return what to index the array of a stack with; nothing where it holds one scene."""
+    """Return the index into the array of a stack; empty if the array is one scene."""
     if scene.index is not None and scene.index >= array.shape[0]:
         asked = f"a stack of {array.shape[0]}, number {scene.index} (from 0) is asked for"
         raise UserError(f"{path}: {asked}; correct the pairing or the description")

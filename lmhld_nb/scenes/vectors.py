@@ -1,4 +1,4 @@
-"""Vector files: the polygons of one layer, filtered by attributes, in a coordinate system that is really theirs."""
+"""Vector files: the polygons of one layer, filtered by attributes, with a plausible coordinate system."""
 
 import warnings
 from collections.abc import Iterator
@@ -12,25 +12,25 @@ from lmhld_nb.config import UserError
 from lmhld_nb.scenes.rasters import readable
 
 SUFFIXES = (".gpkg", ".shp", ".geojson", ".json", ".fgb", ".kml", ".kmz", ".gml", ".shp.zip")
-TRUE_LAYER = "true landslides"  # of a synthetic scene's polygons: as they are, not as an interpreter draws them
+TRUE_LAYER = "true landslides"  # of a synthetic scene: true outlines, not those drawn by an interpreter
 _ERRORS = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError)
 
 
 def is_vector(path: Path) -> bool:
-    """Say whether ``path`` is read here rather than as an image (by its suffix; tables are refused here)."""
+    """Whether ``path`` is read here rather than as an image (by its suffix; tables are refused here)."""
     return path.name.lower().endswith((*SUFFIXES, ".zip", ".gdb", ".csv"))
 
 
 def layers(path: Path) -> dict[str, str | None]:
-    """Return the layers of a vector file and their types of geometry, None for tables; UserError: it cannot be read."""
+    """Return the layers of a vector file and their geometry types, None for tables; UserError if unreadable."""
     with _opened(path) as file:
         return {str(name): geometry for name, geometry in pyogrio.list_layers(file)}
 
 
 def read(path: Path, layer: str | None = None, where: str | None = None) -> gpd.GeoDataFrame:
-    """Read a layer's features, those that fit ``where`` (the WHERE of SQL); ``layer`` None: the file's only one.
+    """Read a layer's features that match ``where`` (an SQL WHERE clause); ``layer`` None: the file's only one.
 
-    UserError for no such layer, several, none with geometry, no feature, or coordinates that cannot be of its system.
+    UserError if the layer is missing or ambiguous, has no geometry or no feature, or coordinates do not fit its system.
     """
     held = [name for name, geometry in layers(path).items() if geometry is not None]
     named = ", ".join(held) or "none with geometry"
@@ -38,7 +38,7 @@ def read(path: Path, layer: str | None = None, where: str | None = None) -> gpd.
         raise UserError(f"{path}: no layer '{layer}', it holds {named}; correct --layer (`layer:` in a data set)")
     choice = [name for name in held if name != TRUE_LAYER] if layer is None else [layer]
     if len(choice) > 1:
-        mend = "name one with --layer (`layer:` in a data set), or save it as a file of its own"
+        mend = "name one with --layer (`layer:` in a data set), or save it as a separate file"
         raise UserError(f"{path}: holds several layers ({named}); {mend}")
     if not choice:
         raise UserError(f"{path}: holds no polygons, only tables; export the landslides' outlines as GeoPackage")
@@ -59,12 +59,12 @@ def read(path: Path, layer: str | None = None, where: str | None = None) -> gpd.
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Path | str]:
-    """Yield a path that pyogrio opens as it is: what stands before a ! it would take for an archive."""
+    """Yield a path that pyogrio opens literally: it would treat the part before a ! as an archive."""
     if not path.exists():
         raise UserError(f"{path}: no such file")
     with (
-        warnings.catch_warnings(action="ignore", category=RuntimeWarning),  # of dates and names of types, say
+        warnings.catch_warnings(action="ignore", category=RuntimeWarning),  # e.g. about dates and type names
         readable(path, "cannot be read as polygons", "export it again as GeoPackage", *_ERRORS),
     ):
-        # /vsisubfile/0, is GDAL's name of a whole file, and /vsi… is handed on to GDAL unread.
+        # /vsisubfile/0, is GDAL's name for a whole file, and /vsi… is passed on to GDAL unchanged.
         yield f"/vsisubfile/0,{path.absolute()}" if "!" in str(path) else path

@@ -14,14 +14,14 @@ from lmhld_nb.twin import terrain
 from lmhld_nb.twin.areas import AreaRecipe
 from lmhld_nb.twin.terrain import Array, Mask, Shape
 
-CELLS = 12  # of the relief between two main valleys
+CELLS = 12  # cells of the relief between two main valleys
 CLASSES = ("", "bare field", "crop", "stubble", "quarry", "gravel", "water", "road", "roof", "surf")
 BEACH_M, SURF_M = 8.0, 5.0  # widths of beach and breakers along a coast
 
 
 @dataclass(frozen=True)
 class Valleys:
-    """Rivers on the middle grid: distance to the nearest one in half-widths, and its height there (metres)."""
+    """Rivers on the middle grid: distance to the nearest one in half-widths, and its height there (m)."""
 
     distance: Array
     height: Array
@@ -47,14 +47,14 @@ def valleys(relief: terrain.Relief, shape: Shape, abundance: float) -> Valleys:
 
 
 def floodplain(height: Array, valley: Valleys) -> Array:
-    """Fill the valley floors with sediment, so that there is gentle ground beside the rivers."""
+    """Fill the valley floors with sediment, so that there is gentle ground along the rivers."""
     share = np.clip(1.5 - 0.3 * valley.distance, 0, 1)
     share = share * share * (3 - 2 * share)
     return ndimage.gaussian_filter(height + share * (valley.height - height), 1.0).astype(np.float32)
 
 
 def flooded(rng: np.random.Generator, height: Array, share: float) -> Array:
-    """Let the ground fall away towards one side and put the lowest ``share`` of it under a level sea of height 0."""
+    """Tilt the ground towards one side and put its lowest ``share`` under a level sea of height 0."""
     way = np.linspace(0, 1, height.shape[1], dtype=np.float32)[None, :]
     if rng.random() < 0.5:
         way = way[:, ::-1]
@@ -68,9 +68,9 @@ def flooded(rng: np.random.Generator, height: Array, share: float) -> Array:
 def draw_cover(
     rng: np.random.Generator, recipe: AreaRecipe, height: Array, valley: Valleys, step: int, shape: Shape, rough: Array
 ) -> tuple[NDArray[np.uint8], Array]:
-    """Draw fields, quarries, rivers, roads and houses: everything bright and bare that is no landslide.
+    """Draw fields, quarries, rivers, roads and houses: everything bright and bare that is not a landslide.
 
-    Returns on the pixel grid the class number (``CLASSES``; 0 where there is none of them) and its brightness factor.
+    Returns on the pixel grid the class number (``CLASSES``; 0 for none of them) and its brightness factor.
     """
     cell = recipe.resolution_m * step
     steep = terrain.slope(ndimage.gaussian_filter(height, 1.5), cell)
@@ -100,13 +100,13 @@ def draw_cover(
     number = _drawn(houses, shape)
     lay(number > 0, "roof")
     tone[number > 0] = shades[number[number > 0] - 1]
-    if recipe.sea:  # last: the level sea would draw roads and houses
+    if recipe.sea:  # last: the level sea would attract roads and houses
         lay(wave > SURF_M + np.float32(0.5 * SURF_M) * weave, "water")
     return code, tone
 
 
 def _drawn(shapes: list[Any], shape: Shape) -> NDArray[np.int32]:
-    """Return the number from 1 of the (last) shape at each pixel, 0 where there is none."""
+    """Return the number from 1 of the (last) shape at each pixel, 0 for none."""
     if not shapes:  # rasterio refuses an empty list
         return np.zeros(shape, np.int32)
     return features.rasterize(((s, i) for i, s in enumerate(shapes, 1)), out_shape=shape, dtype="int32")
@@ -136,7 +136,7 @@ def _at(field: Array, points: Array, step: int) -> Array:
 def _parcels(
     rng: np.random.Generator, recipe: AreaRecipe, steep: Array, step: int, shape: Shape
 ) -> tuple[list[Any], NDArray[np.uint8], Array]:
-    """Return fields, the class of each and its tone."""
+    """Return fields, with the class and tone of each."""
     spacing = recipe.field_m / recipe.resolution_m
     middle = _grid(rng, shape, spacing, 0.4)
     district = terrain.noise(rng, (16, 16), 1.5, 16.0, 3.0)
@@ -183,7 +183,7 @@ def _houses(
 
 
 def _roads(rng: np.random.Generator, recipe: AreaRecipe, height: Array, step: int) -> list[Any]:
-    """Route roads over a thinned grid where each metre of climb costs as much as many metres on the level."""
+    """Route roads over a coarse grid on which each metre of climb costs as much as many level metres."""
     thin = max(1, round(recipe.relief_px / step / CELLS))
     low = height[::thin, ::thin]
     a, b, diagonal = terrain.neighbours(low.shape)

@@ -12,15 +12,15 @@ from lmhld_nb.twin.cover import CLASSES, Valleys
 from lmhld_nb.twin.runout import Slides
 from lmhld_nb.twin.terrain import Array, Mask, Shape
 
-SKY = (0.33, 0.28, 0.25, 0.22)  # light from the sky per band; with the sun's it adds up to about 1 on level ground
+SKY = (0.33, 0.28, 0.25, 0.22)  # skylight per band; with sunlight it adds up to about 1 on level ground
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A scene before it is photographed: its frame, ground and landslides."""
+    """A scene before imaging: its frame, ground and landslides."""
 
     valid: Mask  # where the image has data, on the pixel grid
-    step: int  # pixels in a cell of the middle grid, which ``height`` (metres) and ``valley`` are on
+    step: int  # pixels per cell of the middle grid, used by ``height`` (metres) and ``valley``
     height: Array
     valley: Valleys
     tile: Array  # periodic noise for textures
@@ -32,7 +32,7 @@ class Layout:
 def expose(
     rng: np.random.Generator, recipe: AreaRecipe, dem: Array, scene: Layout, code: NDArray[np.uint8], tone: Array
 ) -> NDArray[np.uint16] | NDArray[np.uint8]:
-    """Return the image (the recipe's bands, rows, columns), uint16 or, where ``most`` allows, uint8; 0 is no data."""
+    """Return the image (the recipe's bands, rows, columns), uint16 or, if ``most`` allows, uint8; 0 is no data."""
     shape = dem.shape
     spectra = {**COVERS, **recipe.covers}
     share = _ground_shares(rng, recipe, scene, shape)
@@ -85,7 +85,7 @@ def expose(
 
 
 def _ground_shares(rng: np.random.Generator, recipe: AreaRecipe, scene: Layout, shape: Shape) -> dict[str, Array]:
-    """Return the shares of natural cover; all but snow add up to 1."""
+    """Return the shares of natural cover; all except snow add up to 1."""
     height, coarse, cells = scene.height, scene.height.shape, recipe.relief_px / scene.step
     relative = (height - height.min()) / max(float(np.ptp(height)), 1e-6)
     steep = terrain.slope(height, recipe.resolution_m * scene.step) / recipe.mean_slope
@@ -115,7 +115,7 @@ def _ground_shares(rng: np.random.Generator, recipe: AreaRecipe, scene: Layout, 
 
 
 def _regional(rng: np.random.Generator, recipe: AreaRecipe, scene: Layout) -> tuple[Array, Array, Array]:
-    """Return brightness factors (4, rows, cols) on the middle grid, alike nearby: of ground, debris, fields."""
+    """Return spatially smooth brightness factors (4, rows, cols) on the middle grid, for ground, debris, fields."""
     cells, shape = recipe.relief_px / scene.step, scene.height.shape
 
     def factors(bright: float, hue: float) -> Array:
@@ -128,7 +128,7 @@ def _regional(rng: np.random.Generator, recipe: AreaRecipe, scene: Layout) -> tu
 def _debris(
     rng: np.random.Generator, scene: Layout, inside: NDArray[np.int64], grain: Array, canopy: Array
 ) -> tuple[Array, Array, Array]:
-    """Return, for the landslide pixels: share of bare debris, its brightness, share of rock in it."""
+    """Return, for landslide pixels, the share of bare debris, its brightness, and its share of rock."""
     slides = scene.slides
     which = slides.label.ravel()[inside] - 1
     along, margin = slides.along.ravel()[inside], slides.margin.ravel()[inside]
@@ -155,7 +155,7 @@ def _sunlight(recipe: AreaRecipe, dem: Array, scene: Layout) -> Array:
 
 
 def _clouds(rng: np.random.Generator, recipe: AreaRecipe, coarse: Shape, step: int) -> tuple[Array, Array]:
-    """Return opacity of small clouds and darkness of their shadows on the coarse grid, 0 to 1."""
+    """Return the opacity of small clouds and the darkness of their shadows on the coarse grid, 0 to 1."""
     cloud = np.zeros(coarse, dtype=np.float32)
     cells = recipe.relief_px / step
     rows, columns = np.ogrid[: coarse[0], : coarse[1]]
@@ -173,7 +173,7 @@ def _clouds(rng: np.random.Generator, recipe: AreaRecipe, coarse: Shape, step: i
 
 
 def _seam(rng: np.random.Generator, recipe: AreaRecipe, shape: Shape) -> Array:
-    """Return (4, rows, columns) brightness factors of two acquisitions that meet along a slanted line."""
+    """Return brightness factors (4, rows, columns) of two acquisitions that meet along a slanted line."""
     turn = rng.uniform(0, np.pi)
     rows, columns = np.ogrid[: shape[0], : shape[1]]
     away = (rows / shape[0] - rng.uniform(0.3, 0.7)) * np.cos(turn)

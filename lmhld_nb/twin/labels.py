@@ -1,7 +1,7 @@
-"""Label noise: how the outlines that an interpreter draws differ from the landslides themselves.
+"""Label noise: how the outlines drawn by an interpreter differ from the true landslides.
 
-Inventories of one event by several people leave out small landslides, disagree on old ones, draw neighbours as one and
-lie a little beside the image (Guzzetti et al. 2012). Image and elevation show the landslides as they are.
+Inventories of one event by different people omit small landslides, disagree on old ones, merge neighbours and are
+slightly displaced (Guzzetti et al. 2012). Image and elevation show the true landslides.
 """
 
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ from lmhld_nb.twin.terrain import Mask
 
 Level = Literal["none", "mild", "strong"]
 Labels = NDArray[np.int32]
-NEIGHBOURS = 5  # pixels between two landslides, with theirs, that may be drawn as one
+NEIGHBOURS = 5  # pixels between two landslides, edges included, that may be drawn as one
 
 
 @dataclass(frozen=True)
 class LabelNoise:
-    """How much is drawn wrong; shares are 0 to 1."""
+    """How much is drawn wrongly; shares are 0 to 1."""
 
-    omitted: float  # of the landslides below the scene's median size, those that are not drawn
-    old: float  # of the old, partly overgrown landslides, those that are not drawn
-    merged: float  # of the pairs of near neighbours, those that are drawn as one
-    shifted: float  # of the outlines, those that lie beside their landslide
-    shift_px: int  # by at most so many pixels, down and right
+    omitted: float  # share of landslides below the scene's median size that are not drawn
+    old: float  # share of old, partly overgrown landslides that are not drawn
+    merged: float  # share of pairs of close neighbours that are drawn as one
+    shifted: float  # share of outlines that are displaced
+    shift_px: int  # largest displacement in pixels, down and right
 
 
 LEVELS: dict[Level, LabelNoise] = {
@@ -37,9 +37,9 @@ LEVELS: dict[Level, LabelNoise] = {
 
 
 def with_noise(label: Labels, old: NDArray[np.bool_], noise: LabelNoise, rng: np.random.Generator) -> Labels:
-    """Return a scene's landslides as they are drawn, numbered as in ``label`` (of those drawn as one, the smallest).
+    """Return a scene's landslides as drawn, numbered as in ``label`` (merged ones have the smallest number).
 
-    ``label`` (rows, cols) is 0 or a number from 1; ``old`` says of each number whether it is an old landslide.
+    ``label`` (rows, cols) is 0 or a number from 1; ``old`` says for each number whether it is an old landslide.
     """
     if noise == LEVELS["none"] or not len(old):
         return label
@@ -53,7 +53,7 @@ def with_noise(label: Labels, old: NDArray[np.bool_], noise: LabelNoise, rng: np
 
 
 def _merged(label: Labels, share: float, rng: np.random.Generator) -> Labels:
-    """Draw some pairs of near neighbours as one, with what lies between them."""
+    """Merge some pairs of close neighbours, including the ground between them."""
     highest = ndimage.maximum_filter(label, NEIGHBOURS, mode="constant")
     beyond = np.iinfo(label.dtype).max
     lowest = ndimage.minimum_filter(np.where(label > 0, label, beyond), NEIGHBOURS, mode="constant", cval=beyond)
@@ -71,7 +71,7 @@ def _merged(label: Labels, share: float, rng: np.random.Generator) -> Labels:
 
 def _shifted(label: Labels, chosen: Mask, steps: NDArray[np.float64], most: int) -> Labels:
     """Shift some outlines as a whole by up to ``most`` pixels; ``steps`` are (2, landslides), 0 to 1."""
-    # Never by nothing: the middle of the square of shifts is left out.
+    # Never by zero: the centre of the square of shifts is left out.
     side = 2 * most + 1
     place = (steps[0] * (side**2 - 1)).astype(int)
     place += place >= side**2 // 2

@@ -1,4 +1,4 @@
-"""Landslides on a relief: sizes, positions and outlines that start on steep ground and run out downhill."""
+"""Landslides on a relief: sizes, positions, and outlines that start on steep ground and run out downhill."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -28,17 +28,17 @@ Sizes = tuple[float, float, float, float, float]
 class Slides:
     """Landslides of one scene on its pixel grid."""
 
-    label: NDArray[np.int32]  # 0 where there is no landslide, else its number from 1
+    label: NDArray[np.int32]  # number of the landslide from 1, 0 outside
     along: Array  # 0 at the crown to 1 at the toe along the path (0 outside)
     margin: Array  # 0 on the path to about 1 at the outline (0 outside)
     size: NDArray[np.int64]  # pixels of each landslide; ``size[0]`` belongs to number 1
 
 
 def size_density(sizes: Sizes) -> tuple[float, float]:
-    """Fit the double Pareto of an area's sizes: scale (pixels) and exponent of the rollover below it.
+    """Fit a double Pareto distribution to an area's sizes: scale (pixels) and exponent of the rollover below it.
 
     P(size < x) = (1 + (x / scale)^-TAIL)^(-rollover / TAIL) (Stark and Hovius 2001; tail: Malamud et al. 2004), with
-    quartiles as near to the given ones as they can be.
+    quartiles as close as possible to the given ones.
     """
     rollover = np.linspace(0.3, 4, 149)[:, None, None]
     scale = sizes[2] * np.exp(np.linspace(-3, 3, 241))[:, None]
@@ -56,7 +56,7 @@ def _quantile(p: NDArray[Any], sizes: Sizes, scale: Any, rollover: Any) -> NDArr
 
 
 def draw_sizes(rng: np.random.Generator, total: float, sizes: Sizes) -> NDArray[np.int64]:
-    """Draw sizes (px, largest first) that cover about ``total``, one from each of equal slices of probability."""
+    """Draw sizes (px, largest first) that cover about ``total``, one from each equal slice of probability."""
     density = size_density(sizes)
     mean = float(_quantile((np.arange(4000) + 0.5) / 4000, sizes, *density).mean())
     count = max(4, round(total / mean))
@@ -74,9 +74,9 @@ def put_slides(
     sizes: NDArray[np.int64],
     rough: Array,
 ) -> Slides:
-    """Put one landslide of each size (largest first) on the ground; those that find no room are left out.
+    """Place one landslide of each size (largest first) on the ground; those without room are left out.
 
-    ``height`` (metres) and ``preference`` (of a start) are on a grid of ``step`` px, the other two on pixels.
+    ``height`` (metres) and ``preference`` (for the start) are on a grid of ``step`` px, the other two on pixels.
     """
     shape = allowed.shape
     down, right = terrain.gradient(height, recipe.resolution_m * step)
@@ -105,7 +105,7 @@ def put_slides(
             k = i * tries + attempt
             line = _course(downhill[k], uphill[k], float(length[i]) / step)
             if (len(line) - 1) * step < (0.8 - 0.05 * attempt) * float(length[i]) - step:
-                continue  # the slope is too short for this one; later tries are less choosy
+                continue  # the slope is too short for this one; later attempts are less strict
             lines = [line]
             if kind[i] < 2 and length[i] > BRANCHED * step:
                 lines += _branches(down, right, line, aside[i])
@@ -125,7 +125,7 @@ def put_slides(
 
 
 def _course(downhill: Array, uphill: Array, length: float) -> Array:
-    """Cut a path of the wanted length: mostly downhill of the start, uphill of it where the valley comes early."""
+    """Cut a path of the given length: mostly downhill from the start, partly uphill if the valley is close."""
     below = downhill[: _moves(downhill) + 1][: max(2, int(np.ceil(length)) + 1)]
     missing = length - (len(below) - 1)
     above = uphill[: _moves(uphill) + 1][1 : int(missing) + 1]
@@ -133,7 +133,7 @@ def _course(downhill: Array, uphill: Array, length: float) -> Array:
 
 
 def _branches(down: Array, right: Array, line: Array, aside: NDArray[np.float64]) -> list[Array]:
-    """Return side paths that start beside the upper part of ``line`` and run down with it, as gullies join."""
+    """Return side paths that start beside the upper part of ``line`` and run down into it, like gullies."""
     length = len(line) - 1
     start = line[length // 6]
     ahead = line[length // 2] - start
@@ -151,7 +151,7 @@ def _moves(path: Array) -> int:
 def _grow(
     lines: list[Array], size: int, blocked: Mask, rough: Array, widths: list[float]
 ) -> tuple[tuple[slice, slice], Mask, Array, Array] | None:
-    """Draw a landslide of ``size`` px around its paths; return window, pixels, position and nearness to the edge."""
+    """Draw a landslide of ``size`` px around its paths; return window, pixels, position and closeness to the edge."""
     main, *side = (float(np.hypot(*np.diff(line, axis=0).T).sum()) for line in lines)
     width = size / (max(1.0, main) + sum(0.6 * length for length in side))
     line = np.concatenate(lines)
@@ -207,7 +207,7 @@ def _around(lines: list[Array], shape: Shape, width: float) -> tuple[Array, Arra
 
 
 def _take(cost: Array, size: int) -> Mask | None:
-    """Return the cheapest 4-connected set of exactly ``size`` pixels, grown outwards; None where there is none."""
+    """Return the cheapest 4-connected set of exactly ``size`` pixels, grown outwards; None if there is none."""
     flat = cost[np.isfinite(cost)]
     if flat.size < size:
         return None

@@ -27,12 +27,12 @@ from lmhld_nb.twin.terrain import Array, Mask, Shape
 
 TWIN_VERSION = 3  # raised whenever the generated pixels change; part of the data fingerprint
 NODATA = 0
-LARGEST = 0.025  # of a scene's pixels that one landslide may cover
+LARGEST = 0.025  # largest share of a scene's pixels in one landslide
 
 
 @dataclass(frozen=True)
 class SceneTask:
-    """One scene to make: area, number within the area, how many patches it should give if it has landslides."""
+    """One scene to generate: area, number within the area, target number of patches if it has landslides."""
 
     area: str
     number: int
@@ -56,7 +56,7 @@ class SceneTask:
 
 
 def lay_out(task: SceneTask) -> Layout:
-    """Carve the ground of one scene and let the landslides down on it."""
+    """Carve the ground of one scene and place the landslides on it."""
     recipe = RECIPES[task.area]
     ground, events = _streams(task)[:2]
     step = 2 ** max(0, int(np.log2(recipe.relief_px / 50)))  # whole windows stay whole
@@ -78,7 +78,7 @@ def lay_out(task: SceneTask) -> Layout:
 
 
 def make_scene(folder: Path, task: SceneTask) -> None:
-    """Make one scene's three files; the image, which marks the scene as complete, is written last."""
+    """Write one scene's three files; the image, which marks the scene as complete, comes last."""
     recipe = RECIPES[task.area]
     scene, interpreter = lay_out(task), _streams(task)[6]
     pixels, dem = _photograph(task, scene)
@@ -98,7 +98,7 @@ def make_scene(folder: Path, task: SceneTask) -> None:
 
 
 def write_before(path: Path, task: SceneTask) -> None:
-    """Write a scene's image before its landslides: the same ground, light and clouds, other noise of the sensor."""
+    """Write a scene's image before its landslides: the same ground, light and clouds, but other sensor noise."""
     recipe, scene = RECIPES[task.area], lay_out(task)
     intact = replace(scene, slides=_no_slides(scene.valid.shape), old=np.zeros(0, bool))
     grid = {"crs": f"EPSG:{recipe.epsg}", "transform": _transform(recipe, task.number), "nodata": NODATA}
@@ -119,7 +119,7 @@ def _no_slides(shape: Shape) -> Slides:
 
 
 def paths_of(folder: Path, task: SceneTask) -> tuple[Path, Path, Path]:
-    """Return where a scene's image, elevation and polygons lie."""
+    """Return the paths of a scene's image, elevation and polygons."""
     base = folder / task.area
     return base / f"{task.name}.tif", base / f"{task.name}_dem.tif", base / f"{task.name}_landslides.gpkg"
 
@@ -130,7 +130,7 @@ def _streams(task: SceneTask) -> list[np.random.Generator]:
 
 
 def _shape(recipe: AreaRecipe, windows: float, step: int) -> Shape:
-    """Return the pixels of a scene of so many windows: all that Table 2's patch size decides."""
+    """Return the shape of a scene with so many windows, the only use of Table 2's patch size."""
     columns = max(2, round(np.sqrt(1.15 * windows)))
     rows = max(2, int(np.ceil(windows / columns)))
     height, width = rows * recipe.patch, int((columns + 0.75 * recipe.swath) * recipe.patch)
@@ -138,28 +138,28 @@ def _shape(recipe: AreaRecipe, windows: float, step: int) -> Shape:
 
 
 def _frame(rng: np.random.Generator, recipe: AreaRecipe, shape: Shape) -> Mask:
-    """Return where a scene has data: all of it, or all beside the slanted edge of a swath."""
+    """Return where a scene has data: everywhere, or on one side of the slanted edge of a swath."""
     if not recipe.swath:
         return np.ones(shape, dtype=bool)
     edge = np.linspace(0.01, 0.09, shape[0]) * shape[1]
     if rng.random() < 0.5:
         edge = edge[::-1]
     column = np.arange(shape[1])[None, :]
-    # The windows start at the left, so a strip on the right may also use the columns beyond the last whole window.
+    # Windows start at the left, so a strip on the right may also use the columns beyond the last whole window.
     return column >= edge[:, None] if rng.random() < 0.5 else column < shape[1] - edge[:, None]
 
 
 def _place_slides(
     rng: np.random.Generator, recipe: AreaRecipe, height: Array, valley: Valleys, step: int, valid: Mask, rough: Array
 ) -> Slides:
-    """Draw the area's landslide sizes and put them on steep ground within the image."""
+    """Draw the area's landslide sizes and place landslides on steep ground within the image."""
     pixels = int(np.count_nonzero(valid))
     held = (*recipe.sizes[:-1], min(recipe.sizes[-1], int(LARGEST * pixels)))
     sizes = runout.draw_sizes(rng, recipe.cover * pixels, held)
     cells = recipe.relief_px / step
     crowding = terrain.noise(rng, height.shape, 1.5, 2 * cells, cells / 3)
     preference = np.exp(recipe.clustering * crowding) * (valley.distance > 1.2)
-    if recipe.snow:  # a slide under the snow cannot be seen, so an interpreter would not have drawn it
+    if recipe.snow:  # a landslide under snow is invisible, so an interpreter would not have drawn it
         preference = preference * (height < np.quantile(height, 1 - 3 * recipe.snow))
     if recipe.riverside:
         preference = preference * np.exp(recipe.riverside * np.clip(1 - valley.distance / 6, -1, 1))
@@ -176,7 +176,7 @@ def _surface(rng: np.random.Generator, recipe: AreaRecipe, scene: Layout) -> Arr
     dem = terrain.resize(scene.height, scene.valid.shape)
     slides = scene.slides
     dem += fine * np.float32(0.003 * recipe.mean_slope * recipe.relief_m)
-    # Scars and deposits are smooth across the outline: no rim in the elevation gives the label away.
+    # Scars and deposits are smooth across the outline, so that no rim in the elevation reveals the label.
     depth = np.concatenate([[0.0], 0.06 * np.sqrt(slides.size)]).astype(np.float32) * np.float32(recipe.resolution_m)
     change = (slides.along - np.float32(0.55)) * (1 - np.minimum(slides.margin, 1)) * depth[slides.label]
     dem += ndimage.gaussian_filter(change, 3.0)
@@ -184,7 +184,7 @@ def _surface(rng: np.random.Generator, recipe: AreaRecipe, scene: Layout) -> Arr
 
 
 def _transform(recipe: AreaRecipe, number: int) -> Affine:
-    """Put the scenes of an area side by side in rows of eight, on a 10 m grid."""
+    """Arrange the scenes of an area in rows of eight, on a 10 m grid."""
     (x,), (y,) = reproject("EPSG:4326", f"EPSG:{recipe.epsg}", [recipe.lon], [recipe.lat])
     pace = 40 * recipe.patch * recipe.resolution_m
     left = round((x + (number % 8) * pace) / 10) * 10
@@ -198,7 +198,7 @@ def _write_raster(
     count, height, width = data.shape
     with (
         config.atomic_path(path) as temporary,
-        rasterio.Env(GDAL_CACHEMAX=64),  # MB; left alone, GDAL's cache grows to more than the scene itself
+        rasterio.Env(GDAL_CACHEMAX=64),  # MB; by default, GDAL's cache grows larger than the scene itself
         rasterio.open(
             temporary, "w", driver="GTiff", width=width, height=height, count=count, dtype=data.dtype.name,
             tiled=True, blockxsize=256, blockysize=256, compress="deflate", zlevel=1,
@@ -214,7 +214,7 @@ def _outlines(label: labels.Labels, recipe: AreaRecipe, transform: Affine) -> ge
     shapes = features.shapes(label, mask=label > 0, connectivity=4, transform=transform)
     pieces = [{"id": int(number), "geometry": shapely.geometry.shape(outline)} for outline, number in shapes]
     table = geopandas.GeoDataFrame(pieces, columns=["id", "geometry"], crs=f"EPSG:{recipe.epsg}")
-    # A number is in several pieces where a neighbour's outline lies over the middle of it.
+    # A landslide has several pieces if a neighbour's outline covers its middle.
     table = table.dissolve("id", as_index=False)
     table["area_px"] = np.bincount(label.ravel())[table["id"]]
     table["area_m2"] = table["area_px"] * recipe.resolution_m**2
@@ -222,9 +222,9 @@ def _outlines(label: labels.Labels, recipe: AreaRecipe, transform: Affine) -> ge
 
 
 def write_polygons(path: Path, layers: dict[str, labels.Labels], recipe: AreaRecipe, transform: Affine) -> None:
-    """Write landslides' outlines along the pixels' edges, with ``id``, ``area_px`` and ``area_m2``, layer by layer."""
+    """Write landslide outlines along pixel edges, with ``id``, ``area_px`` and ``area_m2``, layer by layer."""
     failures = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FeatureError)
-    # GeoPackage stores when it was written: a fixed date keeps two makings of the same scene identical.
+    # GeoPackage stores its date: a fixed one keeps repeated generations of a scene identical.
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "2024-01-01T00:00:00.000Z"})
     try:
         with config.atomic_path(path) as temporary:
@@ -232,5 +232,5 @@ def write_polygons(path: Path, layers: dict[str, labels.Labels], recipe: AreaRec
                 mode = "a" if temporary.exists() else "w"
                 table = _outlines(label, recipe, transform)
                 table.to_file(temporary, layer=name, driver="GPKG", engine="pyogrio", mode=mode)
-    except failures as error:  # of GDAL's, which knows no OSError
+    except failures as error:  # GDAL's own errors: it does not raise OSError
         raise config.cannot_write(path, OSError(" ".join(str(error).split())[:120])) from error

@@ -1,7 +1,7 @@
 """Fractal terrain: eroded relief with its rivers, flow paths, illumination and noise textures.
 
-Heights are metres, positions (row, column) in cells. The relief is carved on a coarse grid, where following every
-drop of water is cheap, and is then spread to the pixel grid.
+Heights are in metres, positions (row, column) in cells. The relief is carved on a coarse grid, where flow routing is
+cheap, and is then interpolated to the pixel grid.
 """
 
 from dataclasses import dataclass
@@ -24,13 +24,13 @@ class Relief:
 
     height: Array
     area: Array  # contributing, in cells (at least 1)
-    downstream: NDArray[np.int64]  # flat index of the cell each cell drains to; itself where water leaves the grid
+    downstream: NDArray[np.int64]  # flat index of the cell that each cell drains to; itself where water leaves the grid
 
 
 def noise(rng: np.random.Generator, shape: Shape, beta: float, longest: float, shortest: float = 2.0) -> Array:
-    """Return periodic Gaussian noise of a power spectrum ~ frequency^-beta, zero mean, unit variance (Turcotte 1997).
+    """Return periodic Gaussian noise with power spectrum ~ frequency^-beta, zero mean, unit variance (Turcotte 1997).
 
-    ``longest`` and ``shortest`` are the wavelengths (cells) between which there is power.
+    ``longest`` and ``shortest`` limit the wavelengths (cells) with power.
     """
     spectrum = fft.rfft2(rng.standard_normal(shape, dtype=np.float32))
     rows = fft.fftfreq(shape[0]).astype(np.float32)[:, None]
@@ -46,7 +46,7 @@ def noise(rng: np.random.Generator, shape: Shape, beta: float, longest: float, s
 
 
 def spread(rng: np.random.Generator, tile: Array, shape: Shape) -> Array:
-    """Cover ``shape`` with a periodic tile from a random starting point: cheap texture whose repetition goes unseen."""
+    """Cover ``shape`` with a periodic tile from a random starting point: cheap texture with unnoticeable repetition."""
     rows, columns = ((np.arange(n) + rng.integers(size)) % size for n, size in zip(shape, tile.shape, strict=True))
     return tile[np.ix_(rows, columns)]
 
@@ -74,10 +74,10 @@ def _weights(size: int, length: int, smooth: bool) -> sparse.csr_array:
 
 
 def carve(rng: np.random.Generator, shape: Shape, cell: float, mean_slope: float, roughness: float) -> Relief:
-    """Carve a mountain landscape whose mean slope is ``mean_slope`` (tangent); a ``cell`` is so many metres wide.
+    """Carve a mountain landscape with mean slope ``mean_slope`` (tangent); ``cell`` is the cell width in metres.
 
     Implicit stream-power erosion (Braun and Willett 2013) on grids of 1/4, 1/2 and full resolution, slopes limited;
-    ``roughness`` (0 to 1) varies the uplift. A margin is cut off, so that rivers cross the edges.
+    ``roughness`` (0 to 1) varies the uplift. A margin is cropped, so that rivers cross the edges.
     """
     margin = max(4, min(shape) // 6)
     full = (shape[0] + 2 * margin, shape[1] + 2 * margin)
@@ -121,7 +121,7 @@ def flow_tree(height: NDArray[Any]) -> Tree:
     flat = height.astype(np.float64).ravel()
     flat = 1.0 + (flat - flat.min()) / max(float(np.ptp(flat)), 1e-12)
     a, b, _ = neighbours(height.shape)
-    # The small second term makes the steepest of several equally high passes the shortest.
+    # The small second term prefers the steepest of several equally high passes.
     weight = np.maximum(flat[a], flat[b]) + 1e-3 * np.minimum(flat[a], flat[b])
     graph = sparse.coo_array((weight, (a, b)), shape=(flat.size, flat.size)).tocsr()
     index = np.arange(flat.size).reshape(height.shape)
@@ -136,13 +136,13 @@ def flow_tree(height: NDArray[Any]) -> Tree:
 
 def _steps_to_outlet(downstream: NDArray[np.int64]) -> NDArray[np.int64]:
     jump, steps = downstream, (downstream != np.arange(downstream.size)).astype(np.int64)
-    while (further := steps[jump]).any():  # doubling: after k rounds every cell has looked 2^k steps ahead
+    while (further := steps[jump]).any():  # pointer doubling: after k rounds every cell is 2^k steps ahead
         steps, jump = steps + further, jump[jump]
     return steps
 
 
 def gather(tree: Tree, amount: NDArray[Any]) -> NDArray[np.float64]:
-    """Sum ``amount`` (flat, one value per cell) over everything that drains through each cell, itself included."""
+    """Sum ``amount`` (flat, one value per cell) over all cells that drain through each cell, itself included."""
     order, downstream, starts = tree
     total = amount.astype(np.float64).copy()
     for level in range(len(starts) - 2, 0, -1):
@@ -193,7 +193,7 @@ def rivers(relief: Relief, least_area: float) -> list[tuple[Array, Array]]:
     heads = np.setdiff1d(cells, downstream[cells[downstream[cells] != cells]])
     seen = np.zeros(area.size, dtype=bool)
     courses = []
-    # The longest course first, so that the trunk is followed whole before its tributaries.
+    # The longest course first, so that the trunk is followed completely before its tributaries.
     for head in heads[np.argsort(-_steps_to_outlet(downstream)[heads], kind="stable")]:
         course = [int(head)]
         while not seen[course[-1]]:
@@ -210,7 +210,7 @@ def rivers(relief: Relief, least_area: float) -> list[tuple[Array, Array]]:
 
 
 def smooth_line(points: Array, rounds: int) -> Array:
-    """Smooth a polyline of (n, 2) points, its ends held, by repeated three-point averages."""
+    """Smooth a polyline of (n, 2) points with fixed ends by repeated three-point averages."""
     line = points.astype(np.float32).copy()
     for _ in range(rounds):
         line[1:-1] = 0.25 * line[:-2] + 0.5 * line[1:-1] + 0.25 * line[2:]
@@ -218,9 +218,9 @@ def smooth_line(points: Array, rounds: int) -> Array:
 
 
 def trace(down: Array, right: Array, starts: Array, steps: int, uphill: bool = False) -> Array:
-    """Follow the gradient from many points at once: (n, steps + 1, 2) positions in cells, a cell a step.
+    """Follow the gradient from many points at once: (n, steps + 1, 2) positions in cells, one cell per step.
 
-    A path keeps part of its direction; it stays where it leaves the grid or comes to flat ground.
+    A path keeps part of its direction; it stops where it leaves the grid or reaches flat ground.
     """
     sign = 1.0 if uphill else -1.0
     path = np.empty((len(starts), steps + 1, 2), dtype=np.float32)
@@ -250,7 +250,7 @@ def sunlight(down: Array, right: Array, azimuth: float, elevation: float) -> Arr
 
 
 def cast_shadow(height: Array, cell: float, azimuth: float, elevation: float) -> Array:
-    """Return 0 (lit) to 1 (in the shadow of higher ground towards the sun)."""
+    """Return 0 (lit) to 1 (shadowed by higher ground towards the sun)."""
     a, rise = np.radians(azimuth), np.tan(np.radians(elevation)) * cell
     towards = np.array([-np.cos(a), np.sin(a)])
     horizon = np.full(height.shape, -np.inf, dtype=np.float32)
