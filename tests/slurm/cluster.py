@@ -1,7 +1,7 @@
-"""A SLURM of one node and two simulated GPUs, in a folder of its own, for as long as a block lasts.
+"""A SLURM of two simulated nodes, with two GPUs and one, in a folder of its own, for as long as a block lasts.
 
-Needs the daemons (Debian: ``slurm-wlm`` and ``munge``) and root. Nothing outside the folder is written: the commands
-find this cluster, and no other, through the variable ``SLURM_CONF``.
+Needs the daemons (Debian: ``slurm-wlm`` and ``munge``), ``unshare`` and root. Nothing outside the folder is written:
+the commands find this cluster, and no other, through the variable ``SLURM_CONF``.
 """
 
 import contextlib
@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-COMMANDS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
+COMMANDS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo", "unshare")
+NODES = ("a", "b")
 
 
 def missing_commands() -> list[str]:
@@ -27,8 +28,8 @@ def _find(name: str) -> str | None:
 
 
 @contextlib.contextmanager
-def one_node(folder: Path) -> Iterator[dict[str, str]]:
-    """Run the cluster in ``folder`` for the block and yield the environment in which commands find it.
+def two_nodes(folder: Path) -> Iterator[tuple[dict[str, str], Callable[[str], None]]]:
+    """Run the cluster in ``folder`` for the block; yield the environment for its commands, and what kills a node.
 
     Raises `RuntimeError` where a daemon does not come up.
     """
@@ -36,38 +37,44 @@ def one_node(folder: Path) -> Iterator[dict[str, str]]:
     # Daemons and commands must not take the job of a shell that runs in one for theirs.
     others = ("SLURM_", "SBATCH_", "SRUN_", "CUDA_VISIBLE")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(others)}
-    environment |= {"SLURM_CONF": f"{folder}/slurm.conf", "PATH": f"{folder}/bin:{os.environ['PATH']}"}
+    environment |= {"SLURM_CONF": f"{folder}/slurm.conf", "PATH": f"{folder}/bin:{os.environ['PATH']}:/usr/sbin:/sbin"}
     munge = [f"--{name}-file={folder}/munge.{name}" for name in ("key", "pid", "log", "seed")]
     munged = ["munged", "--foreground", f"--socket={folder}/munge.socket", *munge]
-    daemons: list[tuple[list[str], Callable[[], bool]]] = [
-        (munged, (folder / "munge.socket").exists),
-        (["slurmctld", "-D"], lambda: "UP" in output(environment, "scontrol", "ping")),
-        (["slurmd", "-D"], lambda: "idle" in output(environment, "sinfo", "-h", "-o", "%t")),
+    node = ["unshare", "--uts", "--pid", "--mount-proc", "--fork", "--kill-child", str(folder / "node")]
+    daemons: list[tuple[str, list[str], Callable[[], bool]]] = [
+        ("munged", munged, (folder / "munge.socket").exists),
+        ("slurmctld", ["slurmctld", "-D"], lambda: "UP" in output(environment, "scontrol", "ping")),
     ]
+    daemons += [(name, [*node, name], lambda name=name: "idle" in _state(environment, name)) for name in NODES]
+    started = {}
     with contextlib.ExitStack() as stack:
-        for (name, *options), is_ready in daemons:
+        for name, (program, *options), is_ready in daemons:
             log = stack.enter_context((folder / f"{name}.out").open("wb"))
-            command, null = [_find(name) or name, *options], subprocess.DEVNULL
+            command, null = [_find(program) or program, *options], subprocess.DEVNULL
             daemon = subprocess.Popen(command, env=environment, stdin=null, stdout=log, stderr=log)
-            stack.enter_context(daemon)
+            started[name] = stack.enter_context(daemon)
             stack.callback(_kill_all, folder)
             end = time.monotonic() + 120
             while not is_ready():
                 if daemon.poll() is not None or time.monotonic() > end:
                     raise RuntimeError(f"{name} did not come up:\n{Path(log.name).read_text()[-2000:]}")
                 time.sleep(0.2)
-        yield environment
+        yield environment, lambda name: started[name].kill()
+
+
+def _state(environment: dict[str, str], node: str) -> str:
+    return output(environment, "sinfo", "-h", "-p", "main", "-n", node, "-o", "%t")
 
 
 def _configure(folder: Path) -> None:
     folder.chmod(0o755)  # munge wants its socket in a folder that anyone may enter
     values = {"folder": folder, "host": socket.gethostname().split(".")[0], "srun": _find("srun")}
-    values |= {"controller": _free_port(), "node": _free_port()}
-    for name in ("state", "spool", "bin"):
+    values |= {name: _free_port() for name in ("controller", *NODES)}
+    for name in ("state", "bin", *(f"{kind}-{node}" for kind in ("spool", "tmp") for node in NODES)):
         (folder / name).mkdir()
     for name in ("gpu0", "gpu1"):
         (folder / name).symlink_to("/dev/null")  # slurmd wants device files, and any will do
-    for name in ("slurm.conf", "gres.conf", "prolog", "bin/srun"):
+    for name in ("slurm.conf", "gres.conf", "prolog", "node", "bin/srun"):
         template = Path(__file__).with_name(Path(name).name).read_text()
         (folder / name).write_text(template.format(**values))
         (folder / name).chmod(0o755)
