@@ -53,8 +53,9 @@ test: env  ## unit tests, then the chapters against their references
 	$(BIN)/lmhld run smoke --quiet
 	$(PYTEST) --nbval --nbval-current-env --nbval-sanitize-with $(REFERENCE)/sanitize.cfg $(REFERENCE)
 
-# Debian's slurm-wlm and munge are installed where they are missing; the cluster lives in a temporary folder.
-test-slurm: env  ## the workflow on a SLURM of one node, started for the test (2 minutes; needs root)
+# Debian's slurm-wlm and munge are installed where they are missing; the cluster lives in a temporary folder, its nodes in
+# namespaces of their own.
+test-slurm: env  ## the job script and the workflow on a SLURM of two nodes, started for the test (4 minutes; needs root)
 	@sh tests/slurm/install.sh
 	$(BIN)/python tests/slurm/check.py
 
