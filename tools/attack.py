@@ -177,7 +177,7 @@ def fuzz(kind: str, place: Path) -> Results:
         results.append((repr(content)[:300], problem))
 
     while time.perf_counter() < end and not any(problem for _, problem in results[-100:]):
-        seed(len(results))(once)()
+        seed(len(results))(once)()  # type: ignore[operator]
     yield from results
 
 
