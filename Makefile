@@ -88,7 +88,7 @@ publish: env  ## renew the published edition from finished runs of edition and r
 records: env  ## renew the records of finished runs alone, so that another machine goes on from them (maintainers)
 	$(BIN)/python tools/publish.py records
 
-attack: env  ## kills, damage, bad input of all kinds and fuzzing (10 minutes; ROWS="profiles kills": some)
+attack: env  ## kills, damage, bad input and fuzzing, into benchmarks/results/attack.csv (10 minutes; ROWS="profiles kills": some)
 	$(BIN)/python tools/attack.py $(ROWS)
 
 real: env  ## train and score on the real samples in LMHLD_SHARED_DATA
