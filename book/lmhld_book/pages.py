@@ -86,7 +86,7 @@ def results(figures: Path) -> list[str]:
         figures: folder of the editions, ``real`` and ``edition``; what one lacks is left out.
     """
     lines = []
-    for table, line in (("table5", _best), ("table7_beside", _main_claim), ("leave_one_out", _most_sobering)):
+    for table, line in (("table7_beside", _best), ("table7_beside", _main_claim), ("leave_one_out", _most_sobering)):
         for edition, where in (("real", "real images"), ("edition", "synthetic data")):
             path = figures / edition / f"{table}.csv"
             if path.is_file() and (text := line(pd.read_csv(path), where)):
@@ -95,23 +95,25 @@ def results(figures: Path) -> list[str]:
     return lines
 
 
-def _score(row: Mapping[Any, Any]) -> str:
-    interval = f"95 % interval {row['f1_low']:.2f} to {row['f1_high']:.2f}"
-    seeds = f"{row['seeds']:.0f} seed{'s' * (row['seeds'] > 1)}"
-    return f"F1 {row['f1']:.2f} ({interval}, {row['patches']:.0f} test patches, {seeds})"
+def _several(number: float, noun: str) -> str:
+    return f"{number:.0f} {noun}{'s' if number > 1 else ''}"
+
+
+def _score(row: Mapping[Any, Any], name: str = "f1") -> str:
+    interval = f"95 % interval {row[f'{name}_low']:.2f} to {row[f'{name}_high']:.2f}"
+    return f"F1 {row[name]:.2f} ({interval}, {row['patches']:.0f} test patches, {_several(row['seeds'], 'seed')})"
 
 
 def _best(table: pd.DataFrame, where: str) -> str:
-    if (rows := table.dropna(subset="f1_low")).empty:  # without an interval: too few test patches
+    if (rows := table.dropna(subset="single_f1_low")).empty:  # without an interval: too few test patches
         return ""
-    row = rows.sort_values("f1").to_dict("records")[-1]
-    title, area = NETWORKS[row["model"]].title, paper.area_name(row["area"])
-    highest = f"the highest of {len(rows)} scores with an interval"
-    return f"**The best result.** On {where}, {title} trained on {area} alone reaches {_score(row)} there, {highest}."
+    row = rows.sort_values("single_f1").to_dict("records")[-1]
+    reached = f"{NETWORKS[row['model']].title} reaches {_score(row, 'single_f1')}"
+    return f"**The best result.** On {where}, with {_several(row['areas'], 'area')} each learnt alone, {reached}."
 
 
 def _main_claim(table: pd.DataFrame, where: str) -> str:
-    ours = table[["part_f1", "mix_f1", "single_f1"]].dropna()
+    ours = table[["mean_part_f1", "mean_mix_f1", "mean_single_f1"]].dropna()
     if ours.empty:
         return ""
     (part, mix, single), printed = ours.mean(), [paper.table(number)["f1"].mean() for number in (7, 6, 5)]
@@ -119,20 +121,21 @@ def _main_claim(table: pd.DataFrame, where: str) -> str:
     beats = "they do, too" if part > max(mix, single) else "they do not"
     if len(ours) < 6:  # no sign test over so few networks can tell
         beats = f"{beats} so far, on too few networks to judge"
-    networks = f"{len(ours)} network{'s' * (len(ours) > 1)}"
-    means = f"by mean F1 ({networks}): {part:.3f}, {mix:.3f} and {single:.3f}."
-    return f"**The main claim.** {said.format(*printed)} On {where} {beats}, {means}"
+    first = table.loc[ours.index[0]]
+    count = ", ".join(_several(*each) for each in ((len(ours), "network"), (first["orders"], "order")))
+    means = f"{part:.3f}, {mix:.3f} and {single:.3f} (mean F1 over areas; {count})."
+    return f"**The main claim.** {said.format(*printed)} On {where} {beats}: {means}"
 
 
 def _most_sobering(table: pd.DataFrame, where: str) -> str:
     if (rows := table.dropna(subset=["f1_low", "single_f1"])).empty:
         return ""
     row = rows.sort_values("f1").to_dict("records")[0]
-    area, alone = paper.area_name(row["area"]), f"one that has learnt it alone {row['single_f1']:.2f}"
-    return (
-        f"**The most sobering one.** On {where}, a network that has learnt all areas but {area} reaches {_score(row)} "
-        f"there, {alone}: the lowest of {len(rows)} areas."
-    )
+    area = paper.area_name(row["area"])
+    lowest = f"the lowest of {len(rows)} areas left out in turn"
+    alone = f"Trained on {area} alone, it reaches {row['single_f1']:.2f}."
+    reached = f"a network trained on every area except {area} reaches {_score(row)} there"
+    return f"**The most sobering one.** On {where}, {reached}, {lowest}. {alone}"
 
 
 def plain(text: str) -> str:

@@ -249,7 +249,8 @@ def beside_mix_and_single(study: Study, table7: pd.DataFrame) -> pd.DataFrame:
         run_ids = run_ids.combine(more_ids, lambda one, more: join_ids([one, more]) if more == more else one)
         beside[columns] = alike
         beside[f"published_{name}_f1"] = published.get(name, np.nan)
-    return beside.assign(areas=len(areas), same_areas=len(own)).join(table7[["orders", "seeds"]]).join(run_ids)
+    beside = beside.assign(areas=len(areas), same_areas=len(own))
+    return beside.join(table7[["orders", "seeds", "patches"]]).join(run_ids)
 
 
 def _scored_alike(rows: Sequence[Mapping[str, Any]], areas: Set[str], own: Set[str]) -> pd.DataFrame:

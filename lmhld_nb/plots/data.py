@@ -1,6 +1,7 @@
 """Figures of scenes, inventories and patches; every function returns a matplotlib Figure."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -83,13 +84,15 @@ def annotation_features(scene: Scene, window: Window) -> Figure:
 
 
 def scene_gallery(shown: Sequence[Scene]) -> Figure:
-    """Show the centre of one scene per area in true colour, without and with outlined landslides."""
+    """Show part of one scene per area in true colour, without and with outlined landslides: where they are most."""
     figure, axes = plt.subplots(2, len(shown), figsize=(max(6.0, 1.4 * len(shown)), 3.3), squeeze=False)
     for column, scene in zip(axes.T, shown, strict=True):
         with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
             rows, cols = image.shape
             height, width = min(512, rows), min(512, cols)
-            window = Window((rows - height) // 2, (cols - width) // 2, height, width)
+            corners = product(range(0, rows - height + 1, 256), range(0, cols - width + 1, 256))
+            windows = (Window(row, col, height, width) for row, col in corners)
+            window = max(windows, key=lambda window: np.count_nonzero(labels.read(window) == 1))
             picture, landslide = style.rgb(image.read(window, scene.bands), scene.bands), labels.read(window) == 1
         for ax in column:
             ax.imshow(picture)
