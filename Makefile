@@ -53,8 +53,9 @@ test: env  ## unit tests, then the chapters against their references
 	$(BIN)/lmhld run smoke --quiet
 	$(PYTEST) --nbval --nbval-current-env --nbval-sanitize-with $(REFERENCE)/sanitize.cfg $(REFERENCE)
 
-# Debian's slurm-wlm and munge are installed where they are missing; the cluster lives in a temporary folder.
-test-slurm: env  ## the workflow on a SLURM of one node, started for the test (2 minutes; needs root)
+# Debian's slurm-wlm and munge are installed where they are missing; the cluster lives in a temporary folder, its nodes in
+# namespaces of their own.
+test-slurm: env  ## the job script and the workflow on a SLURM of two nodes, started for the test (4 minutes; needs root)
 	@sh tests/slurm/install.sh
 	$(BIN)/python tests/slurm/check.py
 
@@ -87,7 +88,7 @@ publish: env  ## renew the published edition from finished runs of edition and r
 records: env  ## renew the records of finished runs alone, so that another machine goes on from them (maintainers)
 	$(BIN)/python tools/publish.py records
 
-attack: env  ## kills, damage, bad input of all kinds and fuzzing (10 minutes; ROWS="profiles kills": some)
+attack: env  ## kills, damage, bad input and fuzzing, into benchmarks/results/attack.csv (10 minutes; ROWS="profiles kills": some)
 	$(BIN)/python tools/attack.py $(ROWS)
 
 real: env  ## train and score on the real samples in LMHLD_SHARED_DATA

@@ -51,8 +51,7 @@ def test_help_says_what_explains_every_option_and_shows_an_example(name):
     ("plan nosuch", "profile 'nosuch': unknown; choose one of "),
     ("plan {elsewhere}", "data set 'nosuch' is not in the catalogue; choose from"),
     ("plan {unprepared}", "run `lmhld data get hokkaido`"),
-    ("run {unprepared} --device abacus", "device 'abacus': unknown; choose auto, cpu or cuda"),  # before data are made
-    (f"run {{unprepared}} --device {'9' * 5000}", "99…99"),
+    (f"run {{unprepared}} --device {'9' * 5000}", "999': unknown; choose auto, cpu or cuda"),  # before data are made
     (f"map {{scene}} --out {{out}} --run x --bands b,g,r,n --nodata {'9' * 5000}", "no-data value (inf,): give finite"),
     ("train {tiny} 0123456789abcdef", "run '0123456789abcdef': not in profile 'tiny'; `lmhld plan"),
     ("data get hokkaido", "lmhld data get hokkaido --from FOLDER"),
@@ -65,7 +64,6 @@ def test_help_says_what_explains_every_option_and_shows_an_example(name):
     ("map {scene} --out {out} --weights {tiny} --bands b,g,r,n", "tiny.yaml: not a network of this book"),
     ("map {scene} --out {out} --run x --bands b,g,r,n --threshold 1.5", "threshold 1.5, overlap 0.5: must lie"),
     ("map {scene} --run x", "Missing option '--out'; see `lmhld map --help`"),
-    ("fly", "No such command 'fly'; see `lmhld --help`"),
 ])  # fmt: skip
 def test_bad_input_is_one_line(call, tiny, tmp_path, line, message):
     changes = {"elsewhere": ("twin-smoke", "nosuch"), "unprepared": ("twin-smoke", "hokkaido")}

@@ -72,6 +72,8 @@ def test_the_rehearsal_makes_the_runs_of_the_paper_s_profile_in_one_epoch() -> N
     ("data:", "extensions: [no_such]\ndata:",
      "key 'extensions': extension 'no_such': cannot be imported (ModuleNotFoundError"),
     ("lr: 0.05", "lr: -0.1", "key 'recipe.lr'"),
+    ("recipe: {", "recipe: {loss: focal, ", "unknown loss; choose one of bce, dice_bce, labelled_dice_bce"),
+    ("recipe: {", "recipe: {optimiser: adamw, ", "adamw has no momentum; set it to 0"),
     ("data:", "patches: {fractions: [0.7, 0.3, 0.0]}\ndata:", "key 'patches.fractions.2'"),
     ("data:", "patches: {bands: []}\ndata:", "key 'patches.bands'"),
     ("[unet]", "[]", "key 'models'"),

@@ -118,6 +118,7 @@ def test_bad_labels_are_refused_in_one_line(tmp_path):
         (r"two.gpkg: holds several layers \(one, other\); name one with --layer", LabelFile(two)),
         ("no layer 'none', it holds one, other", LabelFile(two, layer="none")),
         ("none of its 1 polygons lies in event.tif", LabelFile(far)),
+        ("a mask has no layers and no columns", LabelFile(tmp_path / "event.tif", layer="one")),
         ("the inventory is empty", LabelFile(layer(tmp_path / "empty.gpkg", []))),
         ("absent.gpkg: no such file", LabelFile(tmp_path / "absent.gpkg")),
         ("event.tif: cannot be read as polygons", LabelFile(two, tmp_path / "event.tif", "one")),

@@ -19,7 +19,6 @@ import traceback
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from multiprocessing import get_context
@@ -41,24 +40,17 @@ from lmhld_nb import cli, experiments, mapping, runs, sources  # noqa: F401  (lo
 from lmhld_nb.config import UserError
 from lmhld_nb.processes import cores
 
-SECONDS, MEGABYTES, LETTERS = 20.0, 1500, 700  # what a refusal may take: of processor, of memory; and its line
+MEGABYTES, LETTERS = 1500, 700  # what a command may take, and its line
 WAIT, KILLS, FUZZED = 120.0, 20, 60.0  # seconds until a case counts as hanging; kills; seconds of fuzzing, each reader
 RESULTS = ROOT / "benchmarks" / "results" / "attack.csv"
 Results = Iterator[tuple[str, str]]  # cases, and in what each is not as promised
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a command ended."""
+def run(case: Case, kill_after: float = WAIT) -> tuple[str, str]:
+    """Run a command in a fork of this process, which has all modules loaded; it is killed after so many seconds.
 
-    code: int  # negative: the signal that ended it
-    errors: str
-    seconds: float  # of processor
-    megabytes: float
-
-
-def run(case: Case, kill_after: float = WAIT) -> Outcome:
-    """Run a command in a fork of this process, which has all modules loaded; it is killed after so many seconds."""
+    Return in what its end is not as promised, "" if in nothing, and what it wrote to stderr.
+    """
     with tempfile.TemporaryFile() as printed:
         began, own = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         if (process := os.fork()) == 0:
@@ -71,9 +63,16 @@ def run(case: Case, kill_after: float = WAIT) -> Outcome:
         with suppress(ProcessLookupError):
             os.killpg(process, signal.SIGKILL)  # workers
         printed.seek(0)
-        text, used = printed.read(1 << 20).decode(errors="replace"), ended[2]
-    seconds, memory = used.ru_utime + used.ru_stime, max(0, used.ru_maxrss - own) / 1024
-    return Outcome(os.waitstatus_to_exitcode(ended[1]), text, seconds, memory)
+        errors = printed.read(1 << 20).decode(errors="replace")
+    code, used, lines = os.waitstatus_to_exitcode(ended[1]), ended[2], [*filter(str.strip, errors.splitlines()), ""]
+    seconds, megabytes = used.ru_utime + used.ru_stime, max(0, used.ru_maxrss - own) / 1024
+    if code not in case.codes:
+        return f"exit code {code}, {lines[-2:][0][:160]}", errors
+    if seconds > case.seconds or megabytes > MEGABYTES:
+        return f"{seconds:.0f} s, {megabytes:.0f} MB", errors
+    line = lines[0]
+    as_said = len(lines) == 2 and line.startswith("lmhld: ") and len(line) <= LETTERS and line.isprintable()
+    return "" if code == 0 or as_said else f"{len(lines) - 1} lines, {len(line)} letters: {line[:160]}", errors
 
 
 def _become(case: Case, errors: int) -> None:
@@ -92,22 +91,10 @@ def _become(case: Case, errors: int) -> None:
     os._exit(code)
 
 
-def shortfall(case: Case, outcome: Outcome) -> str:
-    """Return in what an outcome is not as promised, "" if in nothing."""
-    lines = [line for line in outcome.errors.splitlines() if line.strip()]
-    if outcome.code not in case.codes:
-        return f"exit code {outcome.code}, {lines[-1][:160] if lines else 'no message'}"
-    if outcome.seconds > SECONDS or outcome.megabytes > MEGABYTES:
-        return f"{outcome.seconds:.0f} s, {outcome.megabytes:.0f} MB"
-    line = lines[0] if lines else ""
-    as_said = len(lines) == 1 and line.startswith("lmhld: ") and len(line) <= LETTERS and line.isprintable()
-    return "" if outcome.code == 0 or as_said else f"{len(lines)} lines, the first of {len(line)} letters: {line[:160]}"
-
-
 def bad_input(row: str, place: Path) -> Results:
     """Try a row of `attack_cases`."""
     for case in getattr(attack_cases, row)(place):
-        yield case.name, shortfall(case, run(case))
+        yield case.name, run(case)[0]
 
 
 def _weights(store: Path) -> dict[str, str]:
@@ -126,7 +113,7 @@ def kills(place: Path) -> Results:
         shutil.rmtree(store)
         for _ in range(2):
             run(command, kill_after=chance.uniform(0.05, usual))
-        problem = shortfall(command, run(command))
+        problem, _ = run(command)
         other = "" if _weights(store) == expected else "other weights"
         left = [f"{path.name} is left" for path in store.rglob(".*.part*")]
         yield f"kill {trial}", problem or other or "".join(left[:1])
@@ -135,41 +122,39 @@ def kills(place: Path) -> Results:
 def damage(place: Path) -> Results:
     """Change a bit of a file of the finished run or its data, of a checkpoint, or cut it; the next run makes it again.
 
-    Once files are read, damage is told or mended: it is silent where the file is as damaged as before, without a word.
+    It is silent where other weights come out, or the file is as damaged as before, without a word.
     """
     work, command, chance = place / "work", attack_cases.trained(place), random.Random(2)
     expected = _weights(work / "runs")
-    shutil.copytree(work, place / "finished")
+    shutil.copytree(work, place / "finished", copy_function=shutil.copy2)
     shutil.rmtree(work / "runs")
     run(attack_cases.trained(place, *expected))
     work.rename(place / "begun")
-    used = re.compile(r"runs/.*\.(json|csv|safetensors)|data/twin-smoke/(dataset.json|gorkha/.*|patches/.*/.*)")
-    for state, kind in product(("finished", "begun"), ("changed", "cut")):
-        names = [str(path.relative_to(place / state)) for path in sorted((place / state).rglob("*.*"))]
-        for name in names if state == "finished" else [name for name in names if "checkpoint" in name]:
-            if not used.fullmatch(name):
-                continue
-            shutil.copytree(place / state, work, copy_function=shutil.copy2)
-            content = bytearray((work / name).read_bytes())
-            if kind == "changed":
-                content[chance.randrange(len(content))] ^= 0x01
-            (work / name).write_bytes(content if kind == "changed" else content[: 2 * len(content) // 3])
-            damaged = (work / name).read_bytes()
-            if name.startswith("data/"):
-                shutil.rmtree(work / "runs")  # or no data would be needed
-            outcome = run(command)
-            problem = shortfall(command, outcome)
-            if not problem and _weights(work / "runs") != expected:
-                problem = "other weights, without a word"
-            elif not problem and (work / name).exists() and (work / name).read_bytes() == damaged:
-                problem = "" if outcome.errors else "left as it is, without a word"
-            yield f"{name} {kind}", problem
-            shutil.rmtree(work)
+    used = r"finished/runs/.*|begun/.*/checkpoint.*|finished/data/twin-smoke/(dataset|gorkha|patches).*"
+    kinds = (".json", ".csv", ".npy", ".tif", ".gpkg", ".safetensors")
+    files = [path.relative_to(place) for path in sorted(place.rglob("*.*")) if path.suffix in kinds]
+    files = [file for file in files if re.fullmatch(used, str(file))]
+    for file, kind in product(files, ("changed", "cut")):
+        shutil.copytree(place / file.parts[0], work, copy_function=shutil.copy2)
+        path = work.joinpath(*file.parts[1:])
+        content = path.read_bytes()
+        flipped, end = chance.randrange(len(content)), 2 * len(content) // 3
+        changed = content[:flipped] + bytes([content[flipped] ^ 1]) + content[flipped + 1 :]
+        damaged = changed if kind == "changed" else content[:end]
+        path.write_bytes(damaged)
+        if file.parts[1] == "data":
+            shutil.rmtree(work / "runs")  # or no data would be needed
+        problem, errors = run(command)
+        left = path.exists() and path.read_bytes() == damaged and not errors
+        other = "left as it is, without a word" if left else ""
+        yield f"{file} {kind}", problem or (other if _weights(work / "runs") == expected else "other weights")
+        shutil.rmtree(work)
 
 
 def fuzz(kind: str, place: Path) -> Results:
     """Change words of a good file and have it read, for so many seconds: only UserError may leave its reader."""
     good, read = attack_cases.reader(kind, place)
+    read(good)
     words, end = re.findall(rb"\w+|.", good, re.DOTALL), time.perf_counter() + FUZZED
     position, number = st.integers(0, len(words) - 1), st.integers(0, 3)
     edit = st.tuples(position, number, st.sampled_from(attack_cases.WORDS) | st.text(max_size=9), st.booleans())
@@ -192,7 +177,7 @@ def fuzz(kind: str, place: Path) -> Results:
         results.append((repr(content)[:300], problem))
 
     while time.perf_counter() < end and not any(problem for _, problem in results[-100:]):
-        seed(len(results))(once)()
+        seed(len(results))(once)()  # type: ignore[operator]
     yield from results
 
 
@@ -225,8 +210,8 @@ def main() -> int:
         os.environ |= {"LMHLD_WORKDIR": str(ready / "work"), "LMHLD_PROGRESS": "lines"}
         (ready / "tiny.yaml").write_text(attack_cases.TINY)
         write_weights(ready / "rgb.safetensors", ("red", "green", "blue"))
-        first = run(attack_cases.trained(ready), 10 * WAIT)
-        assert first.code == 0, first.errors
+        problem, errors = run(attack_cases.trained(ready), 10 * WAIT)
+        assert not problem, errors
         with ProcessPoolExecutor(cores(), get_context("fork")) as pool:
             totals = pd.DataFrame(pool.map(partial(attack, ready=ready), chosen))
     if not sys.argv[1:]:

@@ -6,14 +6,15 @@ import json
 import os
 import random
 import shutil
+import socket
 import struct
 import tarfile
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
 from itertools import count, product
 from pathlib import Path
 
@@ -44,6 +45,7 @@ execution: {threads: 1, checkpoint_every: 1}
 """
 IMAGE, MASK = image_of(blobs(64, 64, 2), bands=3), blobs(64, 64, 2).astype(np.uint8)
 INF, NAN, DIGITS = float("inf"), float("nan"), "9" * 5000
+MAP = "map {file} --weights {place}/rgb.safetensors --bands red,green,blue -q --out {out}"
 _numbers = count()
 
 
@@ -52,24 +54,22 @@ class Case:
     """One attack: a command, what is set up in its process beforehand, and the exit codes that it may have."""
 
     name: str
-    command: tuple[object, ...]
-    before: Callable[[], object] = lambda: None
+    command: Sequence[object]
     codes: tuple[int, ...] = (2,)
+    before: Callable[[], object] = lambda: None
+    seconds: float = 20.0  # of a processor that it may take
 
 
-def new(place: Path, name: str, content: bytes | str | None = None) -> Path:
-    """Return a path in a folder of its own; its file is written where there is content."""
-    path = place / "cases" / str(next(_numbers)) / name
-    path.parent.mkdir(parents=True)
-    if content is not None:
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return path
-
-
-def mapped(place: Path, name: str, image: Path, weights: Path | None = None) -> Case:
-    """Return the case of a map of an image."""
-    words = ("--weights", weights or place / "rgb.safetensors", "--bands", "red,green,blue", "-q")
-    return Case(f"map {name}", ("map", image, *words, "--out", new(place, "m")))
+def each(
+    place: Path, command: str, files: Mapping[str, bytes | str], name: str = "", **rules: object
+) -> Iterator[Case]:
+    """Yield a case for each content of ``{file}``, which lies in a folder of its own, by this name or its own."""
+    for title, content in files.items():
+        file = place / "cases" / str(next(_numbers)) / (name or title)
+        file.parent.mkdir(parents=True)
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+        line = command.format(file=file, place=place, out=file.parent / "out")
+        yield Case(f"{command.split(' ', 1)[0]} {title}"[:60], line.split(), **rules)
 
 
 def trained(place: Path, run_id: str | None = None) -> Case:
@@ -80,8 +80,8 @@ def trained(place: Path, run_id: str | None = None) -> Case:
         loop._Training.save_checkpoint = lambda training: (save(training), os._exit(0))
 
     if run_id:
-        return Case("train", ("train", place / "tiny.yaml", run_id, "-q"), end_at_checkpoint, (0,))
-    return Case("run", ("run", place / "tiny.yaml", "--workers", 1, "-q"), codes=(0,))
+        return Case("train", ("train", place / "tiny.yaml", run_id, "-q"), (0,), end_at_checkpoint)
+    return Case("run", ("run", place / "tiny.yaml", "--workers", 1, "-q"), (0,), seconds=300.0)  # data are made, too
 
 
 # Keys of the profile, and values that take the place of its own.
@@ -95,7 +95,7 @@ VALUES = {
     "extensions": ["!!int foo", "!!float foo", "!!bool foo", "!!timestamp foo", "!!binary foo", "!!set foo",
                    "!!omap foo", "!!python/name:os.system foo", "!x foo", '["\\ud800"]'],
     "<<": ["{name: tiny}"], "? [1]\n": ["2"], "a": ["1\na: 1", "1\n---\nb: 1", "[" * 20_000, "{b: " * 3000],
-    "#": ["#" * 10_000_000], "k0": ["\n".join(f"{k}\nk{k}: 1" for k in range(1, 30_000))],
+    "#": ["#" * 10_000_000], "k0": ["1\n" + "\n".join(f"k{k}: 1" for k in range(1, 30_000))],
     "b": ["&a0 [x, x]\n" + "\n".join(f"a{k}: &a{k} [*a{k - 1}, *a{k - 1}]" for k in range(1, 25))],
 }  # fmt: skip
 NUMBERS = f"""010 1:30 0x_ 0b_ 0x10 1_000 2024-13-01 2024-01-01 -3 1e300 .inf .nan 0 yes ~ [] 1000000000
@@ -111,8 +111,7 @@ def profiles(place: Path) -> Iterator[Case]:
     for old, number in product(("epochs: 3", "batch_size: 4", "lr: 0.05", "{unet: 2", "threads: 1"), NUMBERS):
         changed = f"{old.rpartition(' ')[0]} {number}"
         texts[changed] = TINY.replace(old, changed)
-    for name, text in texts.items():
-        yield Case(name[:40], ("plan", new(place, "tiny.yaml", text)))
+    yield from each(place, "plan {file}", texts, "tiny.yaml")
 
 
 def scenes(place: Path) -> Iterator[Case]:
@@ -120,11 +119,12 @@ def scenes(place: Path) -> Iterator[Case]:
     secret, chance = write_tif(place / "secret.tif", IMAGE), random.Random(1)
     wms = "<GDAL_WMS><Service name='TMS'><ServerUrl>http://127.0.0.1:9/${z}/${x}/${y}</ServerUrl></Service></GDAL_WMS>"
     referred = {
-        "vrt.tif": secret, "vrt.png": secret, "outside.vrt": secret, "up.vrt": "../secret.tif", "self.vrt": "self.vrt",
-        "http.vrt": "/vsicurl/http://127.0.0.1:9/a.tif", "nested.vrt": wms.replace("<", "&lt;"), "gone.vrt": "gone.tif",
-        "zip.vrt": "/vsizip/a.zip/a.tif", "subdataset.vrt": f"GTIFF_DIR:1:{secret}",
+        "vrt.tif": secret, "vrt.png": secret, "outside.vrt": secret, "up.vrt": "../../secret.tif",
+        "self.vrt": "self.vrt", "gone.vrt": "gone.tif", "http.vrt": "/vsicurl/http://127.0.0.1:9/a.tif",
+        "zip.vrt": "/vsizip/a.zip/a.tif", "nested.vrt": wms.replace("<", "&lt;"),
+        "subdataset.vrt": f"GTIFF_DIR:1:{secret}",
     }  # fmt: skip
-    written: dict[str, str | bytes] = {
+    files: dict[str, str | bytes] = {
         "wms.tif": wms, "empty.tif": "", "text.tif": b"II*\0" + bytes(40),
         "geojson.png": '{"type": "FeatureCollection", "features": []}',
         "stac.tif": '{"type": "FeatureCollection", "stac_version": "1.0.0"}',
@@ -135,28 +135,28 @@ def scenes(place: Path) -> Iterator[Case]:
         band = f"<SimpleSource><SourceFilename relativeToVRT='{inside}'>{source}</SourceFilename></SimpleSource>"
         bands = "".join(f"<VRTRasterBand dataType='UInt16' band='{k}'>{band}</VRTRasterBand>" for k in (1, 2, 3))
         grid = "<SRS>EPSG:32654</SRS><GeoTransform>5e5,3,0,4.7e6,0,-3</GeoTransform>"
-        written[name] = f"<VRTDataset rasterXSize='64' rasterYSize='64'>{grid}{bands}</VRTDataset>"
-    for name, content in written.items():
-        path = new(place, name, content)
-        yield from (mapped(place, name, path), Case(f"check {name}", ("data", "check", path)))
+        files[name] = f"<VRTDataset rasterXSize='64' rasterYSize='64'>{grid}{bands}</VRTDataset>"
+    yield from each(place, "data check {file}", files)
     for numbers in ((NAN, 0, 5e5, 0, -3, 4e6), (3, 0, INF, 0, -3, 4e6), (0, 0, 5e5, 0, 0, 4e6), (3, 3, 5e5, 3, 3, 4e6),
                     (1e300, 0, 5e5, 0, -1e300, 4e6), (1, 0, 0, 0, 1, 0)):  # fmt: skip
-        path = write_tif(new(place, "a.tif"), IMAGE, transform=rasterio.Affine(*numbers))
-        yield mapped(place, f"grid {numbers}", path)
+        made = write_tif(place / "made.tif", IMAGE, transform=rasterio.Affine(*numbers))
+        files[f"grid {numbers[:3]}.tif".replace(" ", "")] = made.read_bytes()
     for kind in ("complex64", "complex128"):
-        yield mapped(place, kind, write_tif(new(place, "a.tif"), IMAGE.astype(kind)))
+        files[f"{kind}.tif"] = write_tif(place / "made.tif", IMAGE.astype(kind)).read_bytes()
     tiff = {"driver": "GTiff", "dtype": "uint8", "sparse_ok": True, "tiled": True, "compress": "deflate",
             "crs": "EPSG:32654", "transform": rasterio.Affine(3, 0, 5e5, 0, -3, 4e6)}  # fmt: skip
-    wide, large = new(place, "wide.tif"), new(place, "rgba.tif")
-    rasterio.open(wide, "w", height=16, width=2_000_000, count=3, **tiff).close()
-    rasterio.open(large, "w", height=60_000, width=60_000, count=4, photometric="RGB", **tiff).close()
-    yield from (mapped(place, "wide", wide), Case("check rgba", ("data", "check", large), codes=(0,)))
-    for number in range(20):  # some changes do no harm
+    rasterio.open(place / "wide.tif", "w", height=16, width=2_000_000, count=3, **tiff).close()
+    rasterio.open(place / "rgba.tif", "w", height=60_000, width=60_000, count=4, photometric="RGB", **tiff).close()
+    yield from each(place, MAP, {**files, "wide.tif": (place / "wide.tif").read_bytes()})
+    yield Case("check rgba", ("data", "check", place / "rgba.tif"), (0,))
+    garbled = {}
+    for number in range(20):
         damaged = bytearray(secret.read_bytes())
         for _ in range(8):
             damaged[chance.randrange(200) if number % 2 else -chance.randrange(1, 400)] = chance.randrange(256)
-        yield Case(f"garbled {number}", ("data", "check", new(place, "a.tif", damaged)), codes=(0, 2))
-    folder = new(place, "patches")
+        garbled[f"garbled{number}.tif"] = bytes(damaged)
+    yield from each(place, "data check {file}", garbled, codes=(0, 2))  # some changes do no harm
+    folder = place / "patches"
     for kind, values in {"images": np.moveaxis(IMAGE, 0, 2).astype(np.uint8), "masks": MASK}.items():
         (folder / "gorkha" / kind).mkdir(parents=True)
         for number in range(60):
@@ -164,8 +164,8 @@ def scenes(place: Path) -> Iterator[Case]:
     cut = folder / "gorkha" / "images" / "2.png"
     cut.write_bytes(cut.read_bytes()[:-3000])
     parts = "parts: [{images: 'gorkha/images/{id}.png', masks: 'gorkha/masks/{id}.png', area: gorkha}]"
-    layout = new(place, "layout.yaml", f"{parts}\nbands: [red, green, blue]\ngeoreferenced: false\n")
-    yield Case("truncated PNG", ("data", "get", "bijie-flat", "--from", folder, "--layout", layout, "-q"))
+    layout = {"truncated PNG": f"{parts}\nbands: [red, green, blue]\ngeoreferenced: false\n"}
+    yield from each(place, "data get bijie-flat --from {place}/patches --layout {file} -q", layout, "layout.yaml")
 
 
 def _network(place: Path) -> tuple[dict, dict]:
@@ -175,20 +175,20 @@ def _network(place: Path) -> tuple[dict, dict]:
 
 def networks(place: Path) -> Iterator[Case]:
     """Networks: headers and cards that promise what the file does not hold, and files that never end."""
-    (good, tensors), scene = _network(place), write_tif(place / "scene.tif", IMAGE)
+    good, tensors = _network(place)
+    write_tif(place / "scene.tif", IMAGE)
     hostile = (20_000, 0, -1, 1e300, "2", None, [], {}, True, "x" * 100_000, INF, NAN)
     changes = [*product(("width", "bands", "model", "areas", "run_id", "threshold"), hostile)]
     changes = [pair for pair in changes if pair not in (("width", None), ("threshold", None), ("run_id", "2"))]
-    made = [
-        {"made": {"mean": [0.0], "std": [1.0], "patch_size": k}} for k in (16_000, 2**40, 17, "32", 1e300, -32, None)
-    ]
+    area, sizes = {"mean": [0.0], "std": [1.0]}, (16_000, 2**40, 17, "32", 1e300, -32, None)
     more = {
-        "areas": made, "bands": [[1, 2, 3], ["red", "red", "blue"]], "model": ["os:system", "trans_unet"],
+        "areas": [{"made": {**area, "patch_size": size}} for size in sizes],
+        "bands": [[1, 2, 3], ["red", "red", "blue"]], "model": ["os:system", "trans_unet"],
         "members": [[], {}, 3, [{}], [{"model": "unet", "width": 20_000, "weight": 1}]],
     }  # fmt: skip
     changes += [(key, value) for key, values in more.items() for value in values]
-    cards = {f"card {key} {str(value)[:24]}": json.dumps({**good, key: value}) for key, value in changes}
-    cards |= {f"card {text[:9]}": text for text in ("x", "[]", "[" * 100_000, "9" * 10_000, "null")}
+    cards = {f"card {key} {value!r}": json.dumps({**good, key: value}) for key, value in changes}
+    cards |= {f"card {text}": text for text in ("x", "[]", "[" * 100_000, "9" * 10_000, "null")}
     files = {name: tensors_of.save(tensors, {"card": text}) for name, text in cards.items()}
     half = {name: value.half() for name, value in tensors.items()}
     infinite = {name: value + INF if value.is_floating_point() else value for name, value in tensors.items()}
@@ -199,8 +199,8 @@ def networks(place: Path) -> Iterator[Case]:
         "empty header": struct.pack("<Q", 2) + b"{}", "deep header": b"[" * 5000, "zip": b"PK\x03\x04" + bytes(100),
         "huge tensor": struct.pack("<Q", len(header)) + header + bytes(8), "pickle": b"\x80\x02cos\nsystem\n",
     }  # fmt: skip
-    for name, content in files.items():
-        yield mapped(place, name, scene, new(place, "a.safetensors", content))
+    command = MAP.replace("{file}", "{place}/scene.tif").replace("{place}/rgb.safetensors", "{file}")
+    yield from each(place, command, files, "a.safetensors")
 
 
 def _zipped(names: tuple[str, ...]) -> bytes:
@@ -238,12 +238,10 @@ def packed(place: Path) -> Iterator[Case]:
         info.type, info.size = kind, 4_000_000_000
         first = gzip.compress(info.tobuf(tarfile.GNU_FORMAT), 1)
         files[f"{kind.decode()}.tar.gz"] = first + gzip.compress(bytes(1 << 24), 1) * 64
-    bomb = new(place, "bomb.zip")
-    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as target, target.open("zeros.tif", "w") as member:
-        for _ in range(140):
-            member.write(bytes(1 << 23))
-    for path in (bomb, *(new(place, name, content) for name, content in files.items())):
-        yield Case(path.name, ("data", "get", "hokkaido", "--from", path, "-q"))
+    with zipfile.ZipFile(place / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as target:
+        target.writestr("a.tif", bytes(140 << 23))
+    files["bomb.zip"] = (place / "bomb.zip").read_bytes()
+    yield from each(place, "data get hokkaido --from {file} -q", files)
 
 
 def records(place: Path) -> Iterator[Case]:
@@ -255,25 +253,23 @@ def records(place: Path) -> Iterator[Case]:
     }  # fmt: skip
     bodies = [json.dumps({"files": [{**good, key: value}]}) for key, values in hostile.items() for value in values]
     for body in (*bodies, "[" * 200_000, '{"files": ' + "9" * 10_000 + "}", "[]", "null", ""):
-        yield Case(f"record {body[:60]}", ("data", "get", "lmhld", "-q"), lambda body=body: _serve(body))
+        yield Case(f"record {body[:60]}", ("data", "get", "lmhld", "-q"), before=partial(_serve, body.encode()))
 
 
-def _serve(body: str) -> None:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            with suppress(OSError):
-                self.wfile.write(body.encode())
+def _serve(body: bytes) -> None:
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def answer() -> None:
+        while True:
+            connection = server.accept()[0]
+            with connection, suppress(OSError):
+                connection.recv(1 << 16)
+                connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n" + body)
                 while not body:
-                    self.wfile.write(b" " * (1 << 20))
+                    connection.sendall(b" " * (1 << 20))
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    os.environ[download.API_VARIABLE] = f"http://127.0.0.1:{server.server_port}/api/records"
+    threading.Thread(target=answer, daemon=True).start()
+    os.environ[download.API_VARIABLE] = f"http://127.0.0.1:{server.getsockname()[1]}/api/records"
     download.ATTEMPTS, download.PAUSE = 2, 0.01
 
 
@@ -304,7 +300,7 @@ def words(place: Path) -> Iterator[Case]:
             command = command.commands[word]
         for parameter in command.params:
             for word in hostile.get(parameter.metavar, (DIGITS,) if parameter.metavar else ()):
-                chosen = {**good, "profile": profile, "out": new(place, "m"), parameter.name: word}
+                chosen = {**good, "profile": profile, "out": place / str(next(_numbers)), parameter.name: word}
                 option = [] if f"{{{parameter.name}}}" in line else [parameter.opts[0], word]
                 sent = [chosen.get(part.strip("{}"), part) if part[0] == "{" else part for part in line.split()]
                 yield Case(f"{line[:9]} {parameter.name} {str(word)[:24]!r}", (*sent, *option))
@@ -322,7 +318,7 @@ def reader(kind: str, place: Path) -> tuple[bytes, Callable[[bytes], object]]:
     """Return a good file of others and what reads such files."""
     (card, tensors), folder = _network(place), place / "fuzz"
     (folder / "map").mkdir(parents=True)
-    saved = tensors_of.save(tensors)
+    saved = tensors_of.save(tensors, {"card": json.dumps(card)})
     end = 8 + int.from_bytes(saved[:8], "little")  # of the header
 
     def write(name: str, content: bytes) -> Path:
@@ -347,7 +343,7 @@ def reader(kind: str, place: Path) -> tuple[bytes, Callable[[bytes], object]]:
     def summed(content: bytes) -> bytes:  # or tarfile reads no further
         return content[:148] + b"%06o\0 " % tarfile.calc_chksums(content[:512].ljust(512))[0] + content[156:]
 
-    tar = _tarred([("a.tif", tarfile.REGTYPE, ""), ("b/c.zip", tarfile.REGTYPE, "")])
+    tar = _tarred([("a.tif", tarfile.REGTYPE, ""), ("b/c.tif", tarfile.REGTYPE, "")])
     return {
         "profile": (TINY.encode(), lambda text: experiments.load(str(write("tiny.yaml", text)))),
         "card": (json.dumps(card).encode(), described),

@@ -42,8 +42,10 @@ def learn(
 
     if review and (class_column or landslide or background):
         raise UserError("learn: --review defines its own classes; leave out --class-column, --landslide, --background")
-    if bool(class_column) != bool(landslide):
-        raise UserError("learn: --class-column and --landslide belong together; give both, or neither for all polygons")
+    if bool(class_column) != bool(landslide) or (background and not landslide):
+        raise UserError("learn: --class-column, --landslide, --background belong together; leave all out for one class")
+    if lone := [text for text in also or () if text.count("\n") != 1]:
+        raise UserError(f"--also {lone[0]}: give a scene and its labels")
     if review:
         class_column, landslide, background = "review", "right", "wrong"
     classes = class_column, tuple(landslide.split(",")), tuple(filter(None, background.split(",")))

@@ -18,15 +18,13 @@ if TYPE_CHECKING:
     from lmhld_nb.training.specs import RunSpec
 
 
-def _open_plan(
-    profile: str, experiment: str | None, progress: bool, device: str = "auto"
-) -> tuple[Study, list[PlannedRun]]:
+def _open_plan(profile: str, experiment: str | None, bar: bool, device: str = "auto") -> tuple[Study, list[PlannedRun]]:
     from lmhld_nb import experiments
     from lmhld_nb.experiments.plan import plan as list_runs
     from lmhld_nb.training.hardware import choose_device
 
     choose_device(device)  # a wrong one is refused before data are made
-    study = experiments.open_study(experiments.load(profile), progress)
+    study = experiments.open_study(experiments.load(profile), bar)
     return study, list_runs(study, experiment)
 
 

@@ -71,6 +71,8 @@ def read(image: Image, file: LabelFile, bands: Sequence[str], patch: int | None 
             notes.append(f"background is the ground around landslides: {reach.median():.0f} px wide (median)")
         labels = np.where(known & ~_drawn(others, image.shape), BACKGROUND, UNLABELLED).astype(np.uint8)
         labels[is_landslide if searched is None else is_landslide & known] = LANDSLIDE
+    elif file.layer or file.column:
+        raise UserError(f"{file.path}: a mask has no layers and no columns; give polygons, or leave these out")
     else:
         codes = codes_in(file.path)
         if codes is None or LANDSLIDE not in codes or codes.keys() - {LANDSLIDE, BACKGROUND, UNLABELLED}:
@@ -85,7 +87,7 @@ def read(image: Image, file: LabelFile, bands: Sequence[str], patch: int | None 
     scene = image.scene.image.name
     sides = [np.flatnonzero((labels != UNLABELLED).any(axis=1 - axis)) for axis in (0, 1)]
     if not len(sides[0]):
-        raise UserError(f"{file.path}: no labels on {image.scene.image.name}; check that the two belong together")
+        raise UserError(f"{file.path}: no labels on {scene}; check that the two belong together")
     if min(labels.shape) < LEAST_PATCH:
         raise UserError(f"{image.scene.image}: less than {LEAST_PATCH} pixels per side; give a larger scene")
     narrow = max(LEAST_PATCH, min(int(np.ptp(side)) + 1 for side in sides) // 16 * 16)

@@ -165,6 +165,7 @@ def compare(
         for kind in ("event", *(["tuned"] if start else []), *(["joint"] if len(grounds) > 1 else []))
         for fold in range(max(1, int(folds.max()) + 1))
     ]
+    work.mkdir(parents=True, exist_ok=True)  # a place that cannot be written is told before networks are trained
     log = []
     for task, values, losses in candidates.trained(tasks, progress):
         found.setdefault(task.candidate, np.zeros(truth.shape, np.float32))[folds == task.fold] = values

@@ -1,27 +1,25 @@
-"""The workflow on a real SLURM, of one node, that is started for the test: ``make test-slurm``.
+"""The workflow and the job script on a real SLURM, of two simulated nodes, started for the test: ``make test-slurm``.
 
-Four small runs ask for two simulated GPUs. One is killed and one cancelled in mid-run; the next invocation finishes
-them from their checkpoints.
+Snakemake: four small runs ask for three simulated GPUs. One is cancelled in mid-run; the next invocation finishes it
+from its checkpoint. ``workflow/job.sbatch``: three jobs share a cut of `rehearsal`. One is preempted, one stopped as
+before its time limit, the third loses its node; SLURM starts them again, and a last job executes a chapter.
 """
 
 import csv
-import os
+import json
 import re
 import signal
 import subprocess
 import sys
 import tempfile
-import time
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 
-from cluster import missing_commands, one_node, output
+from cluster import LIMIT, output, two_nodes, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-EPOCHS = 150  # of tiny.yaml
-
-LIMIT = 600  # seconds for any step, on the slowest machine
+SCRIPT = str(ROOT / "workflow" / "job.sbatch")
 
 results: list[bool] = []
 
@@ -31,118 +29,148 @@ def check(what: str, passed: bool, details: object = "") -> None:
     print(f"{'ok    ' if passed else 'FAILED'} {what}" + ("" if passed else f"\n       {details}"), flush=True)
 
 
-class Workflow:
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        self.folder = folder
-        self.profile = Path(__file__).with_name("tiny.yaml")
-        self.environment = {**environment, "LMHLD_WORKDIR": str(folder), "LMHLD_RUNS": str(folder / "runs")}
+class Work:
+    """The runs of a profile in a folder of their own, on a cluster."""
 
-    def start(self, log: str) -> subprocess.Popen[bytes]:
+    def __init__(self, profile: str, folder: Path, cluster: dict[str, str]) -> None:
+        self.folder, self.profile = folder, str(Path(__file__).with_name(profile))
+        folder.mkdir()
+        (folder / ".venv").symlink_to(BIN.parent)  # as in a clone of the book
+        self.environment = {**cluster, "LMHLD_WORKDIR": str(folder), "LMHLD_RUNS": str(folder / "runs")}
+
+    def snakemake(self, log: str) -> subprocess.Popen[bytes]:
         """Start Snakemake with the profile that the book comes with, asking SLURM more often."""
         command = [
-            *(str(BIN / "snakemake"), "--snakefile", str(ROOT / "workflow" / "Snakefile")),
+            *("timeout", str(LIMIT), str(BIN / "snakemake"), "--snakefile", str(ROOT / "workflow" / "Snakefile")),
             *("--profile", str(ROOT / "params" / "cluster" / "slurm"), "--config", f"profile={self.profile}"),
             *("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "1"),
             *("--slurm-no-account", "--retries", "0"),
         ]
         with (self.folder / log).open("wb") as file:
-            return subprocess.Popen(
-                command, cwd=self.folder, env=self.environment, stdout=file, stderr=subprocess.STDOUT
-            )
+            return subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=file, stderr=file)
+
+    def submit(self, *arguments: str) -> str:
+        """Submit a job, and return its id."""
+        return output(self.environment, "sbatch", "--parsable", f"--chdir={self.folder}", *arguments).strip()
 
     def statuses(self) -> dict[str, str]:
-        table = output(self.environment, str(BIN / "lmhld"), "plan", str(self.profile), "--csv")
+        table = output(self.environment, str(BIN / "lmhld"), "plan", self.profile, "--csv")
         return {row["run_id"]: row["status"] for row in csv.DictReader(table.splitlines())}
 
-    def jobs(self) -> list[dict[str, str]]:
-        """Return what SLURM knows of the jobs that make runs; key ``run`` is the run's id."""
+    def jobs(self, key: str, value: str) -> list[dict[str, str]]:
+        """Return what SLURM knows of the jobs of which ``key`` begins with ``value``."""
         lines = output(self.environment, "scontrol", "show", "job", "-o").splitlines()
         jobs = [dict(re.findall(r"(\S+?)=(\S*)", line)) for line in lines]
-        jobs = [job for job in jobs if job.get("Comment", "").startswith("rule_train")]
-        return [{**job, "run": job["Comment"].rpartition("_")[2]} for job in jobs]
+        return [job for job in jobs if job.get(key, "").startswith(value)]
+
+    def trainings(self) -> list[dict[str, str]]:
+        """Return Snakemake's jobs that make runs; key ``run`` is the run's id."""
+        return [{**job, "run": job["Comment"].rpartition("_")[2]} for job in self.jobs("Comment", "rule_train")]
 
     def history(self, run_id: str) -> list[str]:
         """Return the rows of a run's history; as they hold the time each epoch took, no two are alike."""
         path = self.folder / "runs" / run_id / "history.csv"
         return path.read_text().splitlines()[1:] if path.is_file() else []
 
+    def begun(self) -> dict[str, list[str]]:
+        """Return by id the histories of runs under way, without the last row: it may be ahead of the checkpoint."""
+        folders = {path.parent for path in self.folder.glob("runs/*/checkpoint.safetensors")}
+        return {path.name: self.history(path.name)[:-1] for path in folders - {path.parent for path in self.finished()}}
 
-def kill_training(run_id: str) -> None:
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it has just ended
-            words = (process / "cmdline").read_bytes().split(b"\0")
-            if words[:1] != [b"srun"] and b"train" in words and run_id.encode() in words:
-                os.kill(int(process.name), signal.SIGKILL)
+    def went_on(self, before: dict[str, list[str]]) -> bool:
+        """Say whether histories begin with what they were."""
+        return before == {run_id: self.history(run_id)[: len(rows)] for run_id, rows in before.items()}
 
+    def finished(self) -> dict[Path, int]:
+        """Return when each finished run was finished."""
+        return {path: path.stat().st_mtime_ns for path in self.folder.glob("runs/*/metrics.json")}
 
-def interrupt_two(workflow: Workflow, snakemake: subprocess.Popen[bytes]) -> tuple[str, str]:
-    """Kill the training of one job and cancel another, each in mid-run; return the ids of their runs."""
-    killed = cancelled = ""
-    end = time.monotonic() + LIMIT
-    while not (killed and cancelled) and snakemake.poll() is None and time.monotonic() < end:
-        for job in workflow.jobs():
-            if job["JobState"] != "RUNNING" or len(workflow.history(job["run"])) < 5:
-                continue
-            if not killed:
-                killed = job["run"]
-                kill_training(killed)
-            elif not cancelled and job["run"] != killed:
-                cancelled = job["run"]
-                output(workflow.environment, "scancel", job["JobId"])
-        time.sleep(0.2)
-    return killed, cancelled
+    def weights(self) -> dict[str, str]:
+        return {path.parent.name: json.loads(path.read_text())["weights"] for path in self.finished()}
 
 
-def examine(workflow: Workflow) -> None:
-    """Run the workflow, disturb it, run it again, and look at what is there."""
-    status = workflow.statuses()
+def examine_workflow(work: Work) -> None:
+    """Run the workflow, cancel a job in mid-run, run it again, and look at what is there."""
+    status = work.statuses()
     check("four runs are planned, none is made", list(status.values()) == ["missing"] * 4, status)
 
-    snakemake = workflow.start("first.log")
-    interrupted = interrupt_two(workflow, snakemake)
-    check("one training was killed, one job cancelled", all(interrupted), interrupted)
-    check("the first invocation says that it failed", snakemake.wait(LIMIT) != 0)
-    jobs = workflow.jobs()
+    first = work.snakemake("first.log")
+    wait_until("a run has begun", lambda: any(len(rows) >= 5 for rows in work.begun().values()))
+    cancelled = next(run_id for run_id, rows in work.begun().items() if len(rows) >= 5)
+    output(work.environment, "scancel", *(job["JobId"] for job in work.trainings() if job["run"] == cancelled))
+    check("one job is cancelled, the first invocation says that it failed", first.wait() != 0)
+    jobs = work.trainings()
     check("each run was a job of its own", sorted(job["run"] for job in jobs) == sorted(status), jobs)
     check("each job asked for one GPU", all(job.get("TresPerJob") == "gres:gpu:1" for job in jobs), jobs)
     check("each job has a time limit", all(job["TimeLimit"] != "UNLIMITED" for job in jobs), jobs)
-    steps = [line.split() for line in (workflow.folder / "steps").read_text().splitlines()]
-    seen = {step[-1] for step in steps if step[0] in {job["JobId"] for job in jobs}}
-    check("each job saw one GPU, both were used", seen == {"0", "1"}, steps)
-    states = {job["JobState"] for job in jobs if job["run"] in interrupted}
-    check("SLURM says so of both", states == {"FAILED", "CANCELLED"}, states)
-    status = workflow.statuses()
-    expected = {run_id: "begun" if run_id in interrupted else "done" for run_id in status}
-    check("those two are begun, the others done", status == expected, status)
-    if not results[-1]:
-        return
+    steps = [line.split() for line in (work.folder.parent / "steps").read_text().splitlines()]
+    seen = {(node, gpu) for job_id, node, gpu in steps if job_id in {job["JobId"] for job in jobs}}
+    check("each job saw one GPU, all three were used", seen == {("a", "0"), ("a", "1"), ("b", "0")}, steps)
+    status = work.statuses()
+    expected = {run_id: "begun" if run_id == cancelled else "done" for run_id in status}
+    check("that run is begun, the others are done", status == expected, status)
 
-    # Each epoch had its checkpoint (`checkpoint_every`); the row of the last one may be ahead of it.
-    before = {run_id: workflow.history(run_id)[:-1] for run_id in interrupted}
-    second = workflow.start("second.log").wait(LIMIT)
-    check("the next invocation succeeds", second == 0, f"exit code {second}")
-    made = [job["run"] for job in workflow.jobs()[len(jobs) :]]
-    check("it made the two, no other", sorted(made) == sorted(interrupted), made)
-    after = {run_id: workflow.history(run_id)[: len(rows)] for run_id, rows in before.items()}
-    check("both went on from their checkpoints", before == after, (before, after))
-    lengths = [len(workflow.history(run_id)) for run_id in status]
-    check("every run has all its epochs", lengths == [EPOCHS] * 4, lengths)
+    before = work.begun()
+    check("the next invocation succeeds", work.snakemake("second.log").wait() == 0)
+    made = [job["run"] for job in work.trainings()[len(jobs) :]]
+    check("it made that run, no other", made == [cancelled], made)
+    check("it went on from its checkpoint", work.went_on(before), before)
+
+
+def examine_script(work: Work, undisturbed: dict[str, str], lose: Callable[[str], None]) -> None:
+    """Submit the job script as its own head says, disturb all of its jobs, and look at what they have made."""
+    array = work.submit("--array=1-3", SCRIPT, "run", work.profile, "--workers", "1", "--quiet")
+    last = work.submit(f"--dependency=afterany:{array}", SCRIPT, "book", work.profile, "--chapter", "05", "--quiet")
+
+    def running_on_a() -> list[str]:
+        jobs = [job for job in work.jobs("ArrayJobId", array) if job["JobState"] == "RUNNING"]
+        return [job["JobId"] for job in jobs if job["NodeList"] == "a"]
+
+    wait_until("three runs have begun", lambda: sum(len(rows) >= 5 for rows in work.begun().values()) == 3)
+    work.submit("--partition=urgent", "--nodelist=a", "--gpus=1", "--mem=1G", "--output=urgent.log", "--wrap=true")
+    wait_until("one job is preempted", lambda: len(running_on_a()) == 1)
+    output(work.environment, "scancel", "--signal=USR1", "--batch", *running_on_a())  # as before its time limit
+    lose("b")
+    before, times = work.begun(), work.finished()
+
+    def is_over() -> bool:
+        times.update({path: time for path, time in work.finished().items() if path not in times})
+        return work.jobs("JobId", last)[0]["JobState"] not in ("PENDING", "RUNNING", "COMPLETING")
+
+    wait_until("the last job has ended", is_over)
+    jobs, (chapter,) = work.jobs("ArrayJobId", array), work.jobs("JobId", last)
+    log = (work.folder.parent / "slurmctld.log").read_text()
+    check("SLURM preempted a job and lost a node", "preempted JobId" in log and "failure of node b" in log)
+    check("each of the three was started once more", [job["Restarts"] for job in jobs] == ["1"] * 3, jobs)
+    check("they succeed, and so does the last", {job["JobState"] for job in [*jobs, chapter]} == {"COMPLETED"}, jobs)
+    check("it waited for them", chapter["StartTime"] >= max(job["EndTime"] for job in jobs), chapter)
+    stopped = [path.name for path in work.folder.glob(f"slurm-{array}_*.out") if "goes on where" in path.read_text()]
+    check("two had time for a checkpoint", len(stopped) == 2, stopped)
+    status = work.statuses()
+    check("every run is done", len(status) > len(undisturbed) and set(status.values()) == {"done"}, status)
+    check("what was under way went on from its checkpoint", len(before) >= 2 and work.went_on(before), before)
+    check("none was finished twice", times == work.finished(), times)
+    left = [*work.folder.glob("runs/*/.*.part*"), *work.folder.glob("runs/set-aside/*")]
+    check("nothing is left half-written, nothing was set aside", not left, left)
+    weights = work.weights()
+    check("weights are those that Snakemake's jobs made", undisturbed.items() <= weights.items(), undisturbed)
+    check("the chapter is executed", (work.folder / "build/rehearsal/05_experiment_2_single.ipynb").is_file())
 
 
 def main() -> int:
-    if os.geteuid() != 0 or missing_commands():
-        print(f"test-slurm: needs root (it starts daemons) and {missing_commands() or 'nothing else'}", file=sys.stderr)
-        return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the cluster is stopped then, too
     with tempfile.TemporaryDirectory(prefix="lmhld-slurm-") as name:
         folder = Path(name)
         try:
-            with one_node(folder) as environment:
-                examine(Workflow(folder, environment))
-        except (RuntimeError, subprocess.TimeoutExpired) as error:
+            with two_nodes(folder) as (cluster, lose):
+                workflow = Work("tiny.yaml", folder / "workflow", cluster)
+                examine_workflow(workflow)
+                examine_script(Work("rehearsal.yaml", folder / "script", cluster), workflow.weights(), lose)
+        except RuntimeError as error:
             check("the test ran to its end", False, error)
         if not all(results):
-            for log in sorted([*folder.glob("*.log"), *folder.glob(".snakemake/slurm_logs/**/*.log")]):
+            patterns = ("*.log", "*.out", "*/*.log", "*/*.out", "*/.snakemake/slurm_logs/**/*.log")
+            for log in sorted(path for pattern in patterns for path in folder.glob(pattern)):
                 print(f"== {log.name}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-40:]))
     print(f"{sum(results)} passed, {results.count(False)} failed")
     return 0 if all(results) else 1
