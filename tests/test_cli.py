@@ -118,9 +118,9 @@ def test_plan_train_and_run(call, tiny):
     code, out, _ = call("train", tiny, table["run_id"][0], "-q")
     assert code == 0 and out.startswith(f"{table['run_id'][0]}: F1 ")
     assert "2 runs: 1 done, 1 missing" in call("plan", tiny)[1]
-    assert call("run", tiny, "--dry-run", "-q") == (0, "tiny: 2 runs, 1 to make\n", "")
-    assert call("run", tiny, "--workers", 1, "-q") == (0, "tiny: 2 runs, 1 to make\n", "")
-    assert call("run", tiny, "-q")[1] == "tiny: 2 runs, 0 to make\n"
+    assert call("run", tiny, "--dry-run", "-q") == (0, "tiny: 2 runs, 1 to train\n", "")
+    assert call("run", tiny, "--workers", 1, "-q") == (0, "tiny: 2 runs, 1 to train\n", "")
+    assert call("run", tiny, "-q")[1] == "tiny: 2 runs, 0 to train\n"
     table = pd.read_csv(StringIO(call("plan", tiny, "--csv", "--experiment", 2)[1]))
     assert list(table["status"]) == ["done", "done"] and (table["seconds"] > 0).all()
 

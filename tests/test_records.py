@@ -182,7 +182,7 @@ def test_records_show_the_same(finished, store, home, monkeypatch):
     assert [run.folder.parent for run in stored] == [store] * 2
     assert examples.example_scores(examples.examples(stored)).equals(shown)
     assert (plan_table(plan(opened))["status"] == "recorded").all()
-    refuses(f"needs the weights of run {stored[0].spec.run_id}, of which only the record", stored[0].model)
+    refuses(f"needs the weights of run {stored[0].spec.run_id}, of which only a record", stored[0].model)
     (patch_set,) = runs.patch_sets(stored[0].spec, progress=False)
     other = int(patch_set.where("val")[0])
     refuses("needs the weights of run", examples.predict, stored[0], patch_set, other)

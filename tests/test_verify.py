@@ -76,7 +76,7 @@ def test_another_machine_goes_on_from_records(call, recorded, specs, tiny, train
     monkeypatch.setattr(records, "path", lambda _: tiny.parent / "known")
     write_records.write(records.path("tiny"), replace(recorded, runs=known))
     code, out, error = call("run", tiny, "--workers", 1, "-q")
-    says = f"tiny: {len(specs)} runs, {{}} to make; {{}} are recorded, {{}} of them made again for their weights\n"
+    says = f"tiny: {len(specs)} runs, {{}} to train; {{}} are recorded, {{}} of them again for their weights\n"
     assert (code, out, error) == (0, says.format(2, len(specs) - 1, 1), "")
     assert trainings == [stage.run_id for stage in first], "what is missing, and what it starts from"
     made = write_records.of_runs("tiny", [run for spec in specs if (run := runs.find(spec))])

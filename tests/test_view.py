@@ -71,7 +71,7 @@ def test_a_large_scene_is_thinned_until_the_page_is_light_and_says_so(tmp_path, 
     data = data_of((out / "view.html").read_text(encoding="utf-8"))
     assert (data["height"], data["width"], data["step"], data["least_px"]) == (20, 24, 3, 2)
     assert data["pixel_m2"] == pytest.approx(9 * np.prod(json.loads((out / "map.json").read_text())["pixel_m"]))
-    assert "one pixel in 3" in data["notes"][0]
+    assert "One pixel in 3" in data["notes"][0]
 
 
 def test_names_are_text_and_the_page_asks_for_nothing(tmp_path):

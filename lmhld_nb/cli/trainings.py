@@ -88,9 +88,9 @@ def run(
         records.adopt(records.read(records.path(name), name), [spec.run_id for spec in specs])
     missing = runs.missing_runs(specs, scored)
     recorded = {spec.run_id for spec in specs if runs.status(spec) == "recorded"}
-    text = f"{name}: {len(planned)} runs, {len(missing)} to make"
+    text = f"{name}: {len(planned)} runs, {len(missing)} to train"
     if recorded:
-        text += f"; {len(recorded)} are recorded, {len(recorded & missing.keys())} of them made again for their weights"
+        text += f"; {len(recorded)} are recorded, {len(recorded & missing.keys())} of them again for their weights"
     typer.echo(text)
     if dry_run:
         return

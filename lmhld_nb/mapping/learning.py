@@ -197,10 +197,10 @@ def choose(judged: dict[str, Judged]) -> tuple[str, list[str]]:
     counts = np.stack([judged[name].counts for name in (best, usual)])
     counts = counts[:, counts.any(axis=(0, 2))]
     gain = intervals.difference(*counts)
-    evidence = f"F1 of {best} less that of {usual}: {gain.describe('+.3f')}, {counts.shape[1]} blocks"
+    evidence = f"F1 of {best} minus that of {usual}: {gain.describe('+.3f')}, {counts.shape[1]} blocks"
     if gain.low > 0:
         return best, [f"kept: {best} ({evidence})"]
-    return usual, [f"kept: {usual}, as usual, for too little is held back to tell ({evidence})"]
+    return usual, [f"kept: {usual}, the default, as too little is held back to tell ({evidence})"]
 
 
 def _grid(image: Image) -> list[float]:
