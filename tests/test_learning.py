@@ -247,7 +247,7 @@ def test_the_command_learns_from_a_review(tmp_path, call, weights):
     assert (code, err) == (0, "") and " joint\n" in out and "landslides, " in out and "held-back F1" in out
     for match, wrong in (("--review defines its own classes", ("--review", "--landslide", "x")),
                          ("belong together", ("--class-column", "x")), ("belong together", ("--background", "x")),
-                         ("--also x: give a scene and", ("--also", "x")), ("not a directory", ("--out", slides / "x"))):  # fmt: skip
+                         ("--also x: ", ("--also", "x")), ("not a directory", ("--out", slides / "x"))):  # fmt: skip
         code, _, err = call("learn", event.image, slides, "--out", tmp_path / "no", *names, *wrong)
         assert code == 2 and match in err and err.count("\n") == 1
     assert lmhld_nb.learn is mapping.learn
