@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -177,12 +177,16 @@ def fuzz(kind: str, place: Path) -> Results:
         results.append((repr(content)[:300], problem))
 
     while time.perf_counter() < end and not any(problem for _, problem in results[-100:]):
-        seed(len(results))(once)()  # type: ignore[operator]
+        seed(len(results))(once)()
     yield from results
 
 
 BAD_INPUT = ("profiles", "scenes", "networks", "packed", "records", "words")
-ROWS = {"damage": damage, "kills": kills, **{row: partial(bad_input, row) for row in BAD_INPUT}}
+ROWS: dict[str, Callable[[Path], Results]] = {
+    "damage": damage,
+    "kills": kills,
+    **{row: partial(bad_input, row) for row in BAD_INPUT},
+}
 ROWS |= {f"fuzz {kind}": partial(fuzz, kind) for kind in attack_cases.READERS}
 
 

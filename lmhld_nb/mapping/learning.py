@@ -125,6 +125,7 @@ def compare(
     """Train and score all candidates in the folder ``work``; images stay open with ``stack``; raises as `learn`."""
     if settings.freeze and start is None:
         raise UserError("--freeze: needs a start network; give one with --from")
+    device = torch.device(hardware.choose_device(settings.device))
     model, start_card = networks.load(start) if start else (None, {})
     grounds: list[Ground] = []
     for scene, file in pairs:
@@ -150,7 +151,6 @@ def compare(
     folds = dealt[1][dealt[0]]
     found: dict[str, np.ndarray] = {}
     if model is not None:
-        device = torch.device(hardware.choose_device(settings.device))
         if isinstance(model, networks.Ensemble):
             model.temperature = 1.0  # it is fitted again
         found["start"] = candidates.predict(model.to(device), arrays[0][0], folds >= 0, size, device)
