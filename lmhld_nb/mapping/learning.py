@@ -224,7 +224,8 @@ def _card(
         rule = best_threshold(ground.values[None, :, ::step, ::step], ground.part[None, ::step, ::step], ground.bands)
         plain = f"{rule.feature} {'from' if rule.above else 'up to'} {rule.value:.4g}, chosen on the same ground"
         everything = Confusion(landslide, total - landslide, 0, 0)
-        notes.append(f"held-back F1 {judged[best].interval.describe()}, of {ground.landslides} landslides")
+        score = f"held-back F1 {judged[best].interval.describe()}, of {ground.landslides} landslides"
+        notes.append(f"{score}; expect less on ground unlike what was searched")
         for name, one in ((plain, rule.confusion), ("all landslide", everything)):
             table.append({"candidate": name, **scores_of(one)})
             if one.f1 > judged[best].f1:
