@@ -121,9 +121,10 @@ def _main_claim(table: pd.DataFrame, where: str) -> str:
     beats = "they do, too" if part > max(mix, single) else "they do not"
     if len(ours) < 6:  # no sign test over so few networks can tell
         beats = f"{beats} so far, on too few networks to judge"
-    first = table.loc[ours.index[0]]
-    count = ", ".join(_several(*each) for each in ((len(ours), "network"), (first["orders"], "order")))
-    means = f"{part:.3f}, {mix:.3f} and {single:.3f} (mean F1 over areas; {count})."
+    few, many = table.loc[ours.index, "orders"].agg(["min", "max"])
+    orders = _several(many, "order") if few == many else f"{few:.0f} to {many:.0f} orders"
+    count = f"mean F1 over areas; {_several(len(ours), 'network')}, {orders}"
+    means = f"{part:.3f}, {mix:.3f} and {single:.3f} ({count})."
     return f"**The main claim.** {said.format(*printed)} On {where} {beats}: {means}"
 
 
