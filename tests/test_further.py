@@ -76,7 +76,7 @@ def test_a_network_of_pairs_and_terrain_says_so_and_maps_only_with_them(event, c
     coarse = draw(after, file, folder / "coarse", **given, resolution=6.0)
     assert coarse["resampled"] and coarse["valid_px"] == DISCS.size
     refuses("needs the change since a pre-event image; give that image with --before", draw, after, file, folder / "no")
-    refuses("wants elevation and slope", draw, after, file, folder / "no", before=folder / "before.tif")
+    refuses("needs elevation and slope", draw, after, file, folder / "no", before=folder / "before.tif")
     names = ("--bands", ",".join(BANDS), "--quiet", "--dem", given["dem"])
     pair = ("--before", given["before"])
     assert call("map", after.image, "--weights", file, "--out", folder / "again", *names, *pair)[::2] == (0, "")
