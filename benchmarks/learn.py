@@ -1,6 +1,6 @@
 """What is a handful of labels worth? F1 against the number of labelled landslides, with and without a start network.
 
-    python -m benchmarks.learn [--scenes jinsha moxi hokkaido bijie] [--draws 3] [--steps 150]
+    python -m benchmarks.learn [--scenes jinsha moxi hokkaido bijie] [--draws 3] [--steps 150] [--freeze 0]
 
 Reads the real samples in the folder that LMHLD_SHARED_DATA names, and as start networks U-Nets of the profile `real` in
 `runs/`: one of `leave_one_out`, which has learnt all areas but the scene's own; where that is not finished, one of
@@ -27,6 +27,9 @@ with the images turned over (`kept, flips`) and without specks below 10 px (`kep
 `all_landslide_f1` of calling everything landslide; `seconds` of learning and judging all candidates, one process and
 one thread (`load`: the machine's load average when the cell was finished; two calls for other scenes may run side by
 side).
+
+With `--freeze 2` the start network keeps the weights of its first two encoder levels while it is fine-tuned, as in
+LMHLD_part: candidate `tuned` of learn--freeze-2.csv, beside the same of learn.csv; all else there is the same again.
 """
 
 from __future__ import annotations
@@ -64,7 +67,6 @@ from lmhld_nb.training import weights as networks
 SHARED = Path(os.environ.get("LMHLD_SHARED_DATA", ROOT.parent / "shared" / "data"))
 BANDS = ("red", "green", "blue")
 FOLDER = common.SCRATCH / "learn"
-TABLE = common.RESULTS / "learn.csv"
 COUNTS = (0, 5, 20, 100)
 PATCH, SIDE, GAP = 64, 1024, 64  # px: of a patch, of a part of a scene, of no data between pictures
 CORNERS = {"jinsha": (256, 896), "moxi": (1280, 1152)}  # first row and column: where landslides are most
@@ -175,12 +177,14 @@ def scored(probability: np.ndarray, judged: tuple[float, float], truth: np.ndarr
     return scores | {"threshold": threshold, "all_landslide_f1": everything.f1}
 
 
-def measure(name: str, draw: int, steps: int, learnt: str, run: Run, done: set[tuple]) -> Iterator[list[dict]]:
+def measure(
+    name: str, draw: int, settings: mapping.LearnSettings, learnt: str, run: Run, done: set[tuple]
+) -> Iterator[list[dict]]:
     """Yield the cells of one draw that are not there yet, each as its rows."""
     path, codes = laid_out(name)
     by_count, truth, landslides = labels_of(path, codes, draw)
     file = run.weights_file
-    wanted, settings = truth != 255, mapping.LearnSettings(steps, PATCH, workers=1, device="cpu")
+    wanted, steps = truth != 255, settings.steps
     scene = mapping.scene_of_file(path, BANDS)
     with scenes.open_image(scene) as image:
         whole = Window(0, 0, *image.shape)
@@ -202,7 +206,7 @@ def measure(name: str, draw: int, steps: int, learnt: str, run: Run, done: set[t
     for count, labels in by_count.items():
         if (name, draw, count, steps, about["start"]) in done:
             continue
-        work, began = FOLDER / labels.stem, time.perf_counter()
+        work, began = FOLDER / f"{labels.stem}-{settings.freeze}", time.perf_counter()
         with ExitStack() as stack:
             compared = learning.compare(stack, [(scene, labelled.LabelFile(labels))], work, file, settings, False)
         seconds = time.perf_counter() - began
@@ -233,9 +237,9 @@ def measure(name: str, draw: int, steps: int, learnt: str, run: Run, done: set[t
         shutil.rmtree(work)
 
 
-def read_rows() -> list[dict]:
+def read_rows(table: Path) -> list[dict]:
     """Return what is measured so far, also by a call for other scenes beside this one."""
-    return pd.read_csv(TABLE).to_dict("records") if TABLE.exists() else []
+    return pd.read_csv(table).to_dict("records") if table.exists() else []
 
 
 def main() -> None:
@@ -244,16 +248,20 @@ def main() -> None:
     parser.add_argument("--scenes", nargs="+", default=list(AREAS), choices=list(AREAS))
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--freeze", type=int, default=0)
     options = parser.parse_args()
+    settings = mapping.LearnSettings(options.steps, PATCH, freeze=options.freeze, workers=1, device="cpu")
+    table = common.RESULTS / (f"learn--freeze-{options.freeze}.csv" if options.freeze else "learn.csv")
     starts = start_networks()
     FOLDER.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     for draw in range(options.draws):
         for name in options.scenes:
-            done = {tuple(row[key] for key in ("scene", "draw", "landslides", "steps", "start")) for row in read_rows()}
-            for cell in measure(name, draw, options.steps, *starts[name], done):
-                rows = read_rows() + [row | {"cpu": common.cpu_name()} for row in cell]
-                pd.DataFrame(rows).to_csv(TABLE, index=False, float_format="%.4g")
+            keys = ("scene", "draw", "landslides", "steps", "start")
+            done = {tuple(row[key] for key in keys) for row in read_rows(table)}
+            for cell in measure(name, draw, settings, *starts[name], done):
+                rows = read_rows(table) + [row | {"cpu": common.cpu_name()} for row in cell]
+                pd.DataFrame(rows).to_csv(table, index=False, float_format="%.4g")
                 for row in cell:
                     print(name, draw, row["landslides"], row["candidate"], round(row["f1"], 3), flush=True)
 

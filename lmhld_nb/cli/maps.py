@@ -58,8 +58,7 @@ def learn(
     others = [pair(*map(Path, text.split("\n"))) for text in also or ()]
     settings = mapping.LearnSettings(steps, freeze=freeze, device=device, workers=workers, before=before, dem=dem)
     card = mapping.learn(*pair(scene, labels, searched), out, others, start, settings, not quiet)
-    counted = f"{card['landslides']} landslides, {card['labelled_share']:.1%} of all pixels labelled"
-    typer.echo(f"{counted} (see searched.gpkg)")
+    typer.echo(f"{card['landslides']} landslides, {card['labelled_share']:.1%} of pixels labelled (see searched.gpkg)")
     for row in card["candidates"]:
         typer.echo(f"  F1 {row['f1']:.3f}  {row['candidate']}")
     for line in (*card["notes"], *card["verdict"]):
