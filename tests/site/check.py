@@ -233,7 +233,7 @@ def test_files_are_downloaded_from_numbers_and_chapters(light: Watched) -> None:
 def test_search_finds_a_word(light: Watched) -> None:
     page = light.open("search.html")
     page.goto(address("search.html") + "?q=quartile")
-    page.wait_for_selector("#search-results h2:has-text('Search Results')", timeout=20_000)  # shown at the end
+    page.wait_for_selector(".search-summary:has-text('Search finished')", timeout=20_000)
     links = page.locator("ul.search li a").evaluate_all("links => links.map((link) => link.getAttribute('href'))")
     assert any("chapters/01" in link for link in links) and any("glossary" in link for link in links)
     kinds = ["chapter" if "chapters/" in link else "api" if "api/" in link else "page" for link in links]
