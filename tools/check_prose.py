@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from collections.abc import Iterator
@@ -183,6 +184,16 @@ def labelled_corner() -> Iterator[str]:
         yield f"book/mapping.md: corner.csv says: {said}"
 
 
+def docstrings() -> Iterator[str]:
+    """No docstring has a name that ends in an underscore outside quotes: Sphinx takes it for a link, and stops."""
+    for path in sorted((ROOT / "lmhld_nb").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                bare = re.sub(r"``.*?``|`[^`]*`", "", ast.get_docstring(node) or "", flags=re.DOTALL)
+                for name in re.findall(r"(?<!\w)\w+_(?=[\s….,;:!?)\]}'\"/-]|$)", bare):
+                    yield f"{path.relative_to(ROOT)}: '{name}' in a docstring: put it into double backquotes"
+
+
 if __name__ == "__main__":
     references = bibliography(read("book/references.bib"), read("book/references.md"))
     lines = [
@@ -193,6 +204,7 @@ if __name__ == "__main__":
         *alternative_texts(),
         *worth_of_labels(),
         *labelled_corner(),
+        *docstrings(),
         *attacks(),
     ]
     print("\n".join(lines) or "documents and chapters say what is there")
