@@ -123,7 +123,7 @@ def verify(
     experiment: Experiment = None,
     sample: Annotated[int | None, option("NUMBER", "draw this many runs of under 15 min at random", min=1)] = None,
     seed: Annotated[str | None, option("TEXT", "seed of the draw, any text; default: random")] = None,
-    records: Annotated[Path | None, option("PATH", "folder of records; default: figures/PROFILE/")] = None,
+    records: Annotated[Path | None, option("PATH", "file of records; default: that in figures/PROFILE/")] = None,
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
