@@ -14,6 +14,7 @@ from made import blobs, scene
 from mapped import write_weights
 
 from lmhld_nb import cli, config, patches, sources
+from lmhld_nb.experiments import load, open_study, single
 from lmhld_nb.patches.patch_sets import PatchSpec
 from lmhld_nb.runs import runner
 from lmhld_nb.training.hardware import Execution
@@ -77,6 +78,12 @@ def tiny(twin_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     path = tmp_path / "tiny.yaml"
     path.write_text(TINY, encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def specs(tiny: Path) -> list[RunSpec]:
+    """The trainings of the two-area profile."""
+    return single.specs(open_study(load(str(tiny)), progress=False))
 
 
 @pytest.fixture(scope="session")

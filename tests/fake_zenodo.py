@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from unittest.mock import patch
 from urllib.parse import unquote
+
+from lmhld_nb.sources import download
 
 PAGE = b"<!DOCTYPE html><html><body>Please confirm that you are human.</body></html>"
 
@@ -44,7 +47,7 @@ class FakeZenodo:
 
 @contextmanager
 def serve(fake: FakeZenodo) -> Iterator[FakeZenodo]:
-    """Serve ``fake`` on a free port of this machine; ``fake.api`` is the base of its record API."""
+    """Serve ``fake`` on a free port, to downloads that do not wait long; ``fake.api`` is the base of its record API."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -116,7 +119,8 @@ def serve(fake: FakeZenodo) -> Iterator[FakeZenodo]:
     thread.start()
     fake.api = f"http://127.0.0.1:{server.server_port}/api/records"
     try:
-        yield fake
+        with patch.multiple(download, TIMEOUT=(2, 0.3), ATTEMPTS=3, PAUSE=0.005):
+            yield fake
     finally:
         fake.silence.set()
         server.shutdown()

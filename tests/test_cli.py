@@ -125,8 +125,8 @@ def test_plan_train_and_run(call, tiny):
     assert list(table["status"]) == ["done", "done"] and (table["seconds"] > 0).all()
 
 
-def test_map_and_export(call, tiny, tmp_path):
-    run = runs.make_run(single.specs(open_study(load(str(tiny)), progress=False))[0], QUIET)
+def test_map_and_export(call, specs, tmp_path):
+    run = runs.make_run(specs[0], QUIET)
     mask = blobs(70, 80, 5)
     scene, out = write_tif(tmp_path / "a.tif", image_of(mask)), tmp_path / "out"
     truth = write_tif(tmp_path / "truth.tif", mask.astype(np.uint8))

@@ -23,13 +23,10 @@ from lmhld_nb.config import UserError
 from lmhld_nb.sources import archives, download
 
 CONTENT = random.Random(1).randbytes(700_000)
-QUICK = {"TIMEOUT": (2, 0.3), "ATTEMPTS": 3, "PAUSE": 0.005}
 
 
 @pytest.fixture
 def zenodo(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeZenodo]:
-    for name, value in QUICK.items():
-        monkeypatch.setattr(download, name, value)
     with serve(FakeZenodo({"a.bin": CONTENT, "b.bin": CONTENT[:1000]})) as fake:
         monkeypatch.setenv(download.API_VARIABLE, fake.api)
         yield fake

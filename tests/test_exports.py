@@ -15,17 +15,14 @@ from mapped import draw, read
 
 from lmhld_nb import mapping, runs, sources
 from lmhld_nb.config import runs_dir
-from lmhld_nb.experiments import load, open_study, single
 from lmhld_nb.mapping import export as exports
 from lmhld_nb.scenes.scene import BANDS
 from lmhld_nb.training.specs import RunSpec
 
 
 @pytest.fixture
-def spec(tiny: Path) -> RunSpec:
-    spec = single.specs(open_study(load(str(tiny)), progress=False))[0]
-    runs.make_run(spec, execution=QUIET)
-    return spec
+def spec(specs: list[RunSpec]) -> RunSpec:
+    return runs.make_run(specs[0], QUIET).spec
 
 
 def test_a_copied_file_alone_maps_as_the_run(spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

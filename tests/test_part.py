@@ -10,21 +10,14 @@ import pandas as pd
 import pytest
 from conftest import QUIET
 from made import refuses, with_settings
+from test_chains import linked
 
 from lmhld_nb import mapping, paper, runs, sources
 from lmhld_nb.evaluation import Confusion, objects
 from lmhld_nb.experiments import Study, examples, forgetting, load, mix, open_study, part, single, tables, unseen
 from lmhld_nb.experiments.unseen import Events
 from lmhld_nb.patches import PatchSpec
-from lmhld_nb.training import chains
-from lmhld_nb.training.specs import Recipe, RunSpec
-
-RECIPE = Recipe(batch_size=4, epochs=2, lr=0.05, momentum=0.9)
-
-
-def chain_of(areas: list[PatchSpec]) -> list[RunSpec]:
-    plain = [RunSpec(model="unet", width=4, data=(area,), recipe=RECIPE) for area in areas]
-    return chains.link(plain, chains.paper_schedule(len(plain)))
+from lmhld_nb.training.specs import RunSpec
 
 
 @pytest.fixture
@@ -95,7 +88,7 @@ def test_forgetting_by_hand_and_the_setting_that_validates_best_is_chosen(monkey
 
 
 def test_tables_of_chains(stages: list[PatchSpec], monkeypatch: pytest.MonkeyPatch) -> None:
-    specs = {"OD1": chain_of(stages), "OD2": chain_of([stages[0], stages[2], stages[1]])}
+    specs = {"OD1": linked(stages), "OD2": linked([stages[0], stages[2], stages[1]])}
     finals = {order: [runs.make_run(chain[-1], QUIET)] for order, chain in specs.items()}
     scores = part.order_scores(finals)
     for order, (run,) in finals.items():
@@ -130,7 +123,7 @@ def test_tables_of_chains(stages: list[PatchSpec], monkeypatch: pytest.MonkeyPat
 
 
 def test_orders_that_a_seed_lacks_are_left_out_of_what_seeds_explain(stages: list[PatchSpec]) -> None:
-    orders = [chain_of(stages)[-1], chain_of([stages[1], stages[0]])[-1]]
+    orders = [linked(stages)[-1], linked([stages[1], stages[0]])[-1]]
     runs_of = [runs.Run(spec.model_copy(update={"seed": seed}), Path(), {}) for spec in orders for seed in (0, 1)]
     table = tables.by_order_and_seed(runs_of[:3], [0.1, 0.3, 0.9])
     assert table.index.tolist() == ["area_0+area_1+area_2"] and table.to_numpy().tolist() == [[0.1, 0.3]]

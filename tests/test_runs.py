@@ -17,16 +17,10 @@ from made import FULL_DISK, refuses
 
 from lmhld_nb import processes, runs
 from lmhld_nb.config import Interrupted, UserError, runs_dir
-from lmhld_nb.experiments import load, open_study, single
 from lmhld_nb.patches.patch_sets import PatchSpec
 from lmhld_nb.runs import runner, store
 from lmhld_nb.training import weights as networks
 from lmhld_nb.training.hardware import Execution
-
-
-@pytest.fixture
-def specs(tiny):
-    return single.specs(open_study(load(str(tiny)), progress=False))
 
 
 def changed(spec, **recipe: object):

@@ -10,12 +10,12 @@ from conftest import QUIET
 from made import blobs, image_of, refuses, scene, write_tif
 from torch import nn
 
-from lmhld_nb import patches, runs, scenes, sources
+from lmhld_nb import patches, runs, scenes
 from lmhld_nb.evaluation.counts import Confusion
 from lmhld_nb.patches.patch_sets import PatchSpec
 from lmhld_nb.scenes.scene import BANDS
 from lmhld_nb.training import chains, scoring
-from lmhld_nb.training.specs import Recipe, RunSpec
+from lmhld_nb.training.specs import Recipe
 
 SHAPE = (150, 203)  # no multiple of 32: windows reach over two edges
 POSITION = ["scene", "row", "col"]
@@ -77,13 +77,7 @@ def test_the_second_score_leaves_out_the_training_patches_and_nothing_else(area)
 
 
 @pytest.fixture
-def chain(tiny):
-    data = sources.load("twin-smoke")
-    recipe = Recipe(batch_size=4, epochs=2, lr=0.05, gamma=0.9, momentum=0.9)
-    specs = []
-    for area in ("emilia_romagna", "gorkha"):
-        patch_spec = PatchSpec(dataset=data.name, fingerprint=data.fingerprint, area=area, size=32)
-        specs.append(RunSpec(model="unet", width=2, data=(patch_spec,), recipe=recipe))
+def chain(specs):
     return chains.link(specs, chains.paper_schedule(2))
 
 

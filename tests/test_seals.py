@@ -13,17 +13,15 @@ from made import refuses
 
 from lmhld_nb import patches, runs, seals, sources
 from lmhld_nb.config import Interrupted
-from lmhld_nb.experiments import load, open_study, single
 from lmhld_nb.mapping.export import export
 from lmhld_nb.training import weights
 
 
 @pytest.fixture
-def spec(tiny, twin_data, tmp_path, monkeypatch):
+def spec(specs, twin_data, tmp_path, monkeypatch):
     shutil.copytree(twin_data, tmp_path / "data")
     monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "data"))
-    first = single.specs(open_study(load(str(tiny)), progress=False))[0]
-    return first.model_copy(update={"recipe": first.recipe.model_copy(update={"epochs": 1})})
+    return specs[0].model_copy(update={"recipe": specs[0].recipe.model_copy(update={"epochs": 1})})
 
 
 def edit(path: Path, old: bytes = b"", new: bytes = b"") -> None:

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from fake_zenodo import FakeZenodo, serve
 from made import CRS, refuses, write_polygons
-from test_download import QUICK
 from test_layout import SIDE, image, mask, pairs, write
 
 from lmhld_nb import patches, sources, twin
@@ -211,8 +210,6 @@ def zenodo(tmp_path: Path, catalogue_folder: Path, monkeypatch: pytest.MonkeyPat
             for split, count in {"train": 4, "val": 2, "test": 1}.items():
                 pairs(tmp_path / "made" / area / split, "data", count)
             target.writestr(f"{area}.zip", zipped(tmp_path / "made" / area, tmp_path / "inner.zip").read_bytes())
-    for name, value in QUICK.items():
-        monkeypatch.setattr(download, name, value)
     with serve(FakeZenodo({"LMHLD.zip": outer.getvalue(), "readme.md": b"hello"}, step=60_000)) as fake:
         monkeypatch.setenv(download.API_VARIABLE, fake.api)
         (catalogue_folder / "record.yaml").write_text(RECORD.format(doi=fake.doi))
@@ -419,8 +416,6 @@ def hub(tmp_path, catalogue_folder, monkeypatch):
         write(there / f"scene/img/{row}_{col}.tif", scene()[:, row : row + SIDE, col : col + SIDE])
         write(there / f"scene/label/{row}_{col}.png", mask(0, 7))
     (catalogue / "made.yaml").write_text(DESCRIPTION)
-    for name, value in QUICK.items():
-        monkeypatch.setattr(download, name, value)
     with serve(FakeZenodo({name: packed(there / name, f"{name}-1") for name in ("tiles", "scene")})) as fake:
         monkeypatch.setenv(github.ADDRESS_VARIABLE, fake.api.removesuffix("/api/records"))
         description = sources.describe("made")

@@ -11,7 +11,7 @@ import write_records
 from conftest import QUIET, TINY
 
 from lmhld_nb import runs, seals
-from lmhld_nb.config import workdir
+from lmhld_nb.config import environment_set, workdir
 from lmhld_nb.experiments import load, open_study
 from lmhld_nb.experiments.plan import plan
 from lmhld_nb.runs import records, store, verify
@@ -179,10 +179,9 @@ def test_a_draw_can_be_repeated(recorded, specs):
     assert verify.choose(specs, recorded, [*ids, *ids]) == specs[:2]
 
 
-def test_a_second_call_is_one_line(verified, specs, monkeypatch):
+def test_a_second_call_is_one_line(verified, specs):
     folder = workdir() / "build" / "verify" / "tiny"
-    with monkeypatch.context() as patch:
-        patch.setenv("LMHLD_RUNS", str(folder))
+    with environment_set("LMHLD_RUNS", str(folder)):
         held = store.lock("verify")
     with held:
         code, _, error = verified(specs[0].run_id)

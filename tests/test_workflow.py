@@ -11,7 +11,7 @@ from conftest import QUIET
 
 from lmhld_nb import runs
 from lmhld_nb.config import ROOT, runs_dir
-from lmhld_nb.experiments import load, open_study, part, single
+from lmhld_nb.experiments import load, open_study, part
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("snakemake") is None, reason="snakemake is not installed (group 'workflow')"
@@ -30,8 +30,8 @@ def ids_of_jobs(process: subprocess.CompletedProcess[str]) -> set[str]:
     return set(re.findall(r"wildcards: run_id=(\w+)", process.stdout + process.stderr))
 
 
-def test_missing_runs_are_made_whole_ones_left_alone_and_an_unknown_profile_named(tiny, tmp_path):
-    first, second = single.specs(open_study(load(str(tiny)), progress=False))
+def test_missing_runs_are_made_whole_ones_left_alone_and_an_unknown_profile_named(tiny, specs, tmp_path):
+    first, second = specs
     run = runs.make_run(first, QUIET)  # as `lmhld run` would; Snakemake has no note of it
     before = (run.folder / "metrics.json").stat().st_mtime_ns
     assert ids_of_jobs(snakemake(tiny, "-n", "book", folder=tmp_path)) == {second.run_id}
