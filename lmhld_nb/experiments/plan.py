@@ -16,6 +16,7 @@ from lmhld_nb.experiments.registry import EXPERIMENTS, experiment_named
 from lmhld_nb.experiments.study import Study
 from lmhld_nb.runs import records
 from lmhld_nb.training.hardware import choose_device, environment
+from lmhld_nb.training.scoring import WHOLE_AREA_FILE
 from lmhld_nb.training.specs import RunSpec
 
 FIRST = ("2", "3", "4", "1", "5")
@@ -105,7 +106,7 @@ def plan_table(
                 "seconds": metrics["seconds"] if metrics else _estimate(spec, rates()),
                 "f1": metrics["test"]["f1"] if metrics else np.nan,
                 "parent": spec.stage.parent.run_id if spec.stage else "",
-                "files": " ".join(runs.files(entry.whole_area)),
+                "files": "metrics.json" + f" {WHOLE_AREA_FILE}" * entry.whole_area,
             }
         )
     return pd.DataFrame(rows)
@@ -123,9 +124,8 @@ def describe(profile: Profile, planned: Sequence[PlannedRun], table: pd.DataFram
     columns["f1"] = ["" if score != score else f"{score:.3f}" for score in table["f1"]]
     lines.append(columns.to_string(index=False, na_rep="?"))
     remaining = table[~table["status"].isin(["done", "recorded", "unscored"])]["seconds"]  # scoring takes seconds
-    summary = f"{len(table)} runs: " + ", ".join(
-        f"{n} {status}" for status, n in table["status"].value_counts().items()
-    )
+    counts = table["status"].value_counts().items()
+    summary = f"{len(table)} runs: " + ", ".join(f"{count} {status}" for status, count in counts)
     if len(remaining) and remaining.notna().all():
         summary += f"; about {format_duration(remaining.sum())} of computing left"
     lines.append(summary)

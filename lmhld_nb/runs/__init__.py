@@ -5,7 +5,6 @@ from lmhld_nb.runs.store import (
     Run,
     counts_on,
     damage,
-    files,
     find,
     patch_set,
     patch_sets,
@@ -18,6 +17,6 @@ from lmhld_nb.runs.store import (
 )  # fmt: skip
 
 __all__ = [
-    "Run", "counts_on", "damage", "files", "find", "make_run", "make_runs", "missing_runs", "patch_set",
+    "Run", "counts_on", "damage", "find", "make_run", "make_runs", "missing_runs", "patch_set",
     "patch_sets", "rates", "remembered", "select", "status", "test_patches", "window_counts",
 ]  # fmt: skip

@@ -141,13 +141,10 @@ def _write_run(folder: Path, files: Files) -> None:
             (temporary / name).write_bytes(content)
 
 
-def adopt(recorded: Records, run_ids: Iterable[str]) -> list[str]:
-    """Add recorded runs, without weights, of which the store has nothing; return their ids."""
-    adopted = []
+def adopt(recorded: Records, run_ids: Iterable[str]) -> None:
+    """Add recorded runs, without weights, of which the store has nothing."""
     for run_id in run_ids:
         folder = runs_dir() / run_id
         if run_id in recorded.runs and not folder.exists():
             with suppress(Busy), lock(run_id, wait=False):
                 _write_run(folder, recorded.runs[run_id])
-                adopted.append(run_id)
-    return adopted

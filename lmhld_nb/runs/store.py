@@ -119,11 +119,6 @@ class Run:
             raise cannot_read(self.folder / scoring.WHOLE_AREA_FILE, error) from None
 
 
-def files(whole_area: bool) -> tuple[str, ...]:
-    """Return the files of a run's folder whose presence means that it is complete."""
-    return ("metrics.json", scoring.WHOLE_AREA_FILE) if whole_area else ("metrics.json",)
-
-
 def find(spec: RunSpec) -> Run | None:
     """Return the finished run of ``spec`` (with metrics.json), or None; UserError for an unreadable file.
 

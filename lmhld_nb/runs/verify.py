@@ -56,7 +56,6 @@ def choose(
     for run_id in trainings(specs).keys() & records.runs.keys():
         try:
             difference(records.runs[run_id], records.runs[run_id])
-            float(records.metrics(run_id)["seconds"])
         except (KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
             raise UserError(f"record of run '{run_id}': incomplete ({error!r}); get the records again") from None
     return specs

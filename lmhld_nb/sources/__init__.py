@@ -282,9 +282,8 @@ def _state(home: Path) -> dict[str, Any] | None:
     state: Any = {}
     with readable(path, "cannot be read", "check its permissions", OSError), suppress(ValueError):  # e.g. truncated
         state = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return (
-        state if isinstance(state, dict) and state.get("format") == FORMAT and not seals.damage(state, home) else None
-    )
+    current = isinstance(state, dict) and state.get("format") == FORMAT and not seals.damage(state, home)
+    return state if current else None
 
 
 def _encoded(scene: Scene, root: Path) -> dict[str, Any]:
@@ -298,10 +297,8 @@ def _encoded(scene: Scene, root: Path) -> dict[str, Any]:
 def _held(home: Path, state: dict[str, Any]) -> tuple[Path, tuple[Scene, ...]]:
     """Return the folder and the scenes of a prepared data set."""
     root = (home / state["root"]).resolve()
-    return root, tuple(
-        _SCENE.validate_python(entry | {key: root / entry[key] for key in fingerprints.PATHS if key in entry})
-        for entry in state["scenes"]
-    )
+    whole = (one | {key: root / one[key] for key in fingerprints.PATHS if key in one} for one in state["scenes"])
+    return root, tuple(map(_SCENE.validate_python, whole))
 
 
 @contextmanager

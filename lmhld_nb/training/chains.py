@@ -116,8 +116,7 @@ def copy_layer_groups(model: nn.Module, weights: Path, groups: Collection[str]) 
             if group in groups:
                 state[name].copy_(stored[name])
     except (OSError, safetensors.SafetensorError, KeyError, RuntimeError) as error:
-        detail = " ".join(str(error).split())[:120]
-        raise UserError(f"{weights}: not the weights a stage can start from ({detail})") from error
+        raise UserError(f"{weights}: not the weights a stage can start from ({str(error)[:120]})") from error
 
 
 def freeze_statistics(model: nn.Module, treatments: Mapping[str, Treatment]) -> None:
