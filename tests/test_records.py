@@ -8,6 +8,7 @@ import re
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,8 @@ import publish
 import pytest
 import write_records
 from conftest import QUIET, TINY
+from hypothesis import given
+from hypothesis import strategies as st
 from made import refuses
 
 from lmhld_nb import cli, runs
@@ -95,7 +98,9 @@ def test_records_hold_all_but_weights_and_are_the_same_again(home, finished, tmp
         assert all(data == (run.folder / name).read_bytes() for name, data in files.items())
         assert sum(name.startswith("shown/mask-") for name in files) == 1
         assert read.metrics(run.spec.run_id) == run.metrics
-    assert sum("whole_area.csv" in files for files in read.runs.values()) == 1
+    with tarfile.open(records.path("tiny")) as archive:
+        assert sum(name.endswith(f".csv{records.COLUMNS}") for name in archive.getnames()) == 3, "one of a whole area"
+    assert records.read(edited(home, tmp_path / "plain", changed_manifest(version=2)), "tiny") == read
     refuses("run 'feed': not in the records of 'tiny', which hold 2 runs", read.metrics, "feed")
     for run in finished:
         os.utime(run.folder / "metrics.json", (1, 1))
@@ -104,6 +109,21 @@ def test_records_hold_all_but_weights_and_are_the_same_again(home, finished, tmp
     old = shutil.copytree(finished[0].folder, tmp_path / "old") / "history.csv"
     old.write_text(old.read_text().replace("\n1,0.", "\n1,0.644824584"))
     refuses("history.csv: 0.644824584", write_records.of_runs, "tiny", [replace(finished[0], folder=old.parent)])
+
+
+COUNT, WORD = st.integers(0, 2**40).map(str), st.text("tp 0_-+", max_size=3)
+ROWS = st.integers(0, 4).flatmap(lambda keys: st.lists(st.tuples(*[WORD] * keys, *[COUNT] * 4), min_size=1))
+
+
+@given(ROWS, st.text("01,-\n\r _"))
+def test_columns_give_back_any_table_of_counts_and_take_nothing_else(rows, other):
+    counted = "".join(",".join(row) + "\n" for row in rows).encode()
+    assert records.table(write_records.columns(counted)) == counted
+    for content in (other.encode(), counted + other.encode()):
+        packed = write_records.columns(content)
+        assert not packed or records.table(packed) == content
+    with suppress(ValueError):  # whatever is read, it does not grow
+        assert len(records.table(other.encode())) <= 2 * len(other) + 1
 
 
 def first_run(members: dict[str, bytes]) -> str:
@@ -132,7 +152,7 @@ def an_array_that_grows(members: dict[str, bytes]) -> None:
 
 
 @pytest.mark.parametrize(("edit", "fit", "message"), [
-    (changed_manifest(version=1), False, "records of version 1, this is version 2; get the records that belong"),
+    (changed_manifest(version=1), False, "records of version 1, this is version 3; get the records that belong"),
     (changed_manifest(profile="mini"), False, "records of profile 'mini', not of 'tiny'; get the file again, or"),
     (changed_manifest(runs={}), False, "its files do not match their digest; get the file again"),
     (changed_manifest(runs=[]), False, "damaged, or no records"),
@@ -144,6 +164,8 @@ def an_array_that_grows(members: dict[str, bytes]) -> None:
     (replaced("RUN/metrics.json", b'{"run_id": "00"}'), True, "its metrics.json is that of another run"),
     (an_array_that_grows, True, "unpacks to 200 MB, more than any records; do not trust it"),
     (replaced("RUN/shown/x.npz"), True, "damaged, or no records"),
+    (replaced("RUN/spec.json.columns"), False, "columns' twice, or as no file"),
+    (replaced("x.columns", b""), False, "damaged, or no records (not enough values"),
     *(
         (replaced(name), True, "holds '")
         for name in (

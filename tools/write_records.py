@@ -7,10 +7,11 @@ import json
 import re
 import tarfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from lmhld_nb.config import UserError, atomic_path, cannot_read
-from lmhld_nb.runs.records import MANIFEST, RUN_FILES, VERSION, Files, Records, digest
+from lmhld_nb.runs.records import COLUMNS, MANIFEST, RUN_FILES, VERSION, Files, Records, digest, table
 from lmhld_nb.runs.store import SHOWN, Run
 
 UNROUNDED = re.compile(rb"(?<![\d.])(?=[\d.]*\.)(?:[0.]*[1-9](?:\.?\d){6,})(?!\d)")
@@ -27,14 +28,34 @@ def write(target: Path, recorded: Records) -> None:
     digests = {run_id: digest(files) for run_id, files in recorded.runs.items()}
     manifest = {"version": VERSION, "profile": recorded.profile, "runs": digests}
     members = {MANIFEST: (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()}
-    members |= {
-        f"{run_id}/{name}": content for run_id, files in recorded.runs.items() for name, content in files.items()
-    }
+    for run_id, files in recorded.runs.items():
+        for name, content in files.items():
+            packed = columns(content)
+            members[f"{run_id}/{name}{COLUMNS if packed else ''}"] = packed or content
     with atomic_path(target) as temporary, tarfile.open(temporary, "w:xz", preset=9) as archive:
-        for name, content in sorted(members.items(), key=lambda member: member[0].split("/")[::-1]):
+        for name, content in sorted(members.items(), key=_place):
             entry = tarfile.TarInfo(name)  # dated 1970 and of nobody, whoever writes it
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
+
+
+def _place(member: tuple[str, bytes]) -> tuple[list[str], int, str]:
+    """Return what members are sorted by: tables of the same patches have about the same size and compress together."""
+    name, content = member
+    return name.split("/")[:0:-1], len(content), name
+
+
+def columns(text: bytes) -> bytes:
+    """Return a table of counts, CSV, in the form that `records.table` reads; empty for what it would not give back."""
+    with suppress(ValueError):
+        rows = (line.split(b",") for line in text.removesuffix(b"\n").split(b"\n"))
+        *keys, tp, fp, fn, tn = map(list, zip(*rows, strict=True))
+        for counts, others in ((tp, fn), (tn, fp)):
+            counts[1:] = [b"%d" % (int(one) + int(other)) for one, other in zip(counts[1:], others[1:], strict=True)]
+        packed = b"\n".join(map(b",".join, [*keys, tp, fp, fn, tn]))
+        if table(packed) == text:
+            return packed
+    return b""
 
 
 def run_files(run: Run) -> Files:

@@ -1,8 +1,8 @@
 """Records: finished runs without weights, with the predictions that figures show; one file per edition.
 
 ``records.tar.xz`` holds RUN_ID/FILE for each run, and records.json: the version, the profile, and a digest of the files
-of each run. Files of the same name are adjacent, which compresses well. They are read here and written by
-``tools/write_records.py``.
+of each run. They are read here and written by ``tools/write_records.py``, such that they compress well: files of the
+same name are adjacent, and a table of counts, FILE.columns, is stored by columns (`table`).
 """
 
 import hashlib
@@ -25,7 +25,9 @@ from lmhld_nb.runs.store import RECORDED, SHOWN, Busy, lock
 from lmhld_nb.training import scoring
 
 MANIFEST = "records.json"
-VERSION = 2
+VERSION = 3
+READABLE = (2, VERSION)  # version 2 had no columns
+COLUMNS = ".columns"
 LARGEST = 200_000_000  # bytes, unpacked
 _REQUIRED = ("spec.json", "history.csv", "metrics.json", scoring.PATCHES_FILE)
 RUN_FILES = (*_REQUIRED, "environment.json", scoring.WHOLE_AREA_FILE, scoring.WINDOWS_FILE)
@@ -73,7 +75,7 @@ def read(path: Path, profile: str) -> Records:
     try:
         content = _unpacked(path)
         manifest = json.loads(content.pop(MANIFEST))
-        if manifest["version"] != VERSION:
+        if manifest["version"] not in READABLE:
             both = f"records of version {manifest['version']}, this is version {VERSION}"
             raise UserError(f"{path}: {both}; get the records that belong to this version of the book")
         if manifest["profile"] != profile:
@@ -115,11 +117,22 @@ def _unpacked(path: Path) -> Files:
     content: Files = {}
     with tarfile.open(fileobj=io.BytesIO(unpacked)) as archive:
         for entry in archive:
-            file = archive.extractfile(entry) if entry.isreg() else None
-            if file is None or entry.name in content:
+            file, name = archive.extractfile(entry) if entry.isreg() else None, entry.name.removesuffix(COLUMNS)
+            if file is None or name in content:
                 raise ValueError(f"holds {entry.name!r} twice, or as no file")
-            content[entry.name] = file.read()
+            content[name] = file.read() if name == entry.name else table(file.read())
     return content
+
+
+def table(columns: bytes) -> bytes:
+    """Return the CSV of a table of counts stored by columns, one a line; `ValueError` if it is none.
+
+    The last four are tp + fn, fp, fn and fp + tn: the pixels of each class are the same in all runs with these tests.
+    """
+    *keys, tp, fp, fn, tn = (column.split(b",") for column in columns.split(b"\n"))
+    for sums, counts in ((tp, fn), (tn, fp)):  # below the columns' names
+        sums[1:] = [b"%d" % (int(both) - int(one)) for both, one in zip(sums[1:], counts[1:], strict=True)]
+    return b"".join(b",".join(row) + b"\n" for row in zip(*keys, tp, fp, fn, tn, strict=True))
 
 
 def _check_size(path: Path, size: int) -> None:
