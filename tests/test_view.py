@@ -1,9 +1,11 @@
 """The live map: what its page holds, that it needs nothing else, and that no name in it is taken for code."""
 
 import base64
+import html
 import io
 import json
 import re
+from unittest.mock import Mock
 
 import numpy as np
 import PIL.Image
@@ -15,7 +17,10 @@ import lmhld_nb as lm
 from lmhld_nb.evaluation import Confusion
 from lmhld_nb.mapping import page
 from lmhld_nb.mapping.folder import digests
+from lmhld_nb.patches.patch_sets import PatchSpec
+from lmhld_nb.runs import Run
 from lmhld_nb.scenes.scene import BANDS, Scene
+from lmhld_nb.training.specs import RunSpec
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&"
 
@@ -87,6 +92,20 @@ def test_names_are_text_and_the_page_asks_for_nothing(tmp_path):
     assert frame.count("<") == 4 and HOSTILE not in frame
 
 
-def test_view_takes_one_run_or_two(tmp_path):
+def test_view_takes_one_run_or_two_and_shows_the_scene_until_they_have_mapped_it(tmp_path, monkeypatch):
+    event = scene(tmp_path / "scene", blobs(60, 60, 3))
     for runs in ([], [None] * 3):
-        refuses(f"{len(runs)} runs given; give one, or two", lm.view, scene(tmp_path / "scene", blobs(60, 60, 3)), runs)
+        refuses(f"{len(runs)} runs given; give one, or two", lm.view, event, runs)
+    display, described = Mock(), page.of_runs
+    spec = RunSpec.model_construct(model="unet", data=(PatchSpec.model_construct(bands=BANDS),))
+
+    def of_runs(scene, runs, mapped=True, **more):
+        assert mapped == display.called, "a network is at work, and there is nothing to look at"
+        return described(scene, runs, mapped=False, **more)
+
+    monkeypatch.setattr(page, "display", display)
+    monkeypatch.setattr(page, "of_runs", of_runs)
+    lm.view(event, Run(spec, tmp_path, {}))
+    first = data_of(html.unescape(display.call_args.args[0].data))
+    assert first["about"].startswith("U-Net will be shown") and pixels(first["image"]).shape == (60, 60)
+    display.return_value.update.assert_called_once()

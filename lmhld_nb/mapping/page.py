@@ -18,7 +18,7 @@ import numpy as np
 import PIL.Image
 import rasterio
 import torch
-from IPython.display import HTML
+from IPython.display import HTML, display
 
 from lmhld_nb import models, scenes
 from lmhld_nb.config import UserError
@@ -55,7 +55,7 @@ def describe(
 ) -> dict[str, Any]:
     """Return what a page shows of a scene: texts, numbers, pictures as data URIs; one pixel in n of a large scene.
 
-    ``networks`` are one or two readers of probability (negative: none) by title; ``truth`` is a reader of labels. The
+    ``networks`` are up to two readers of probability (negative: none) by title; ``truth`` is a reader of labels. The
     page starts with ``threshold`` and without landslides smaller than ``least_px`` scene pixels; ``largest`` limits its
     pictures, in bytes. ``window`` is the part shown (default: the whole scene).
     """
@@ -123,18 +123,18 @@ def _title(model: str) -> str:
     return models.NETWORKS[model].title if model in models.NETWORKS else model
 
 
-def of_runs(scene: Scene, runs: Sequence[Run], **more: Any) -> dict[str, Any]:
-    """Return `describe` for a scene mapped by one or two finished runs, with its labels if it has any."""
+def of_runs(scene: Scene, runs: Sequence[Run], mapped: bool = True, **more: Any) -> dict[str, Any]:
+    """Return `describe` for a scene, with its labels if it has any, and ``mapped`` by one or two finished runs."""
     with ExitStack() as stack:
         image = stack.enter_context(scenes.open_image(scene))
         has_labels = scene.mask or scene.polygons or scene.unlabelled_is_background
         labels = stack.enter_context(scenes.open_labels(scene, image)) if has_labels else None
         networks = {}
-        for run in runs:
+        for run in runs if mapped else ():
             name = _title(run.spec.model)
             name = f"{name}, run {run.spec.run_id[:6]}" if name in networks else name
-            mapped = _predicted(run, image)
-            networks[name] = lambda window, values=mapped: values[window.as_slices]
+            probability = _predicted(run, image)
+            networks[name] = lambda window, values=probability: values[window.as_slices]
         return describe(image, runs[0].spec.bands, networks, labels.read if labels else None, **more)
 
 
@@ -153,12 +153,17 @@ def frame(text: str, height: int = 720) -> HTML:
     return HTML(f'<div><iframe title="Live map" style="{style}" srcdoc="{html.escape(text)}"></iframe></div>')
 
 
-def view(scene: Scene, runs: Run | Sequence[Run]) -> HTML:
+def view(scene: Scene, runs: Run | Sequence[Run]) -> None:
     """Show the live map of a scene in JupyterLab, as predicted by one finished run or by two side by side.
 
-    The scene is mapped on each call. UserError if it cannot be read, or a run's weights are missing.
+    The scene is shown at once, and mapped on each call. UserError if it cannot be read, or a run's weights are missing.
     """
     runs = [runs] if isinstance(runs, Run) else list(runs)
     if not 1 <= len(runs) <= 2:
         raise UserError(f"view: {len(runs)} runs given; give one, or two to compare; `lmhld run` makes them")
-    return frame(page(of_runs(scene, runs)))
+    names = " and ".join(_title(run.spec.model) for run in runs)
+    scenery = of_runs(scene, runs, mapped=False, about=f"{names} will be shown here after mapping the scene.")
+    shown = display(frame(page(scenery)), display_id=True)
+    live = frame(page(of_runs(scene, runs)))
+    if shown:  # outside IPython, nothing is displayed
+        shown.update(live)

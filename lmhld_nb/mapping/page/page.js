@@ -122,6 +122,7 @@ async function main() {
   const truth = data.truth && await raster(data.truth);
   const layers = {};
   texts();
+  document.querySelector(".panel").hidden = !networks.length;  // until a network has mapped the scene
 
   const bounds = [[0, 0], [height, width]];
   const map = L.map("map", {
@@ -228,7 +229,7 @@ async function main() {
     for (const box of document.querySelectorAll("[data-layer]")) {
       for (const layer of layers[box.dataset.layer] ?? []) layer.style.visibility = box.checked ? "" : "hidden";
     }
-    for (const layer of layers.probability) layer.style.opacity = opacity.value / 100;
+    for (const layer of layers.probability ?? []) layer.style.opacity = opacity.value / 100;
     element("opacity-value").textContent = `${opacity.value} %`;
   }
   for (const input of [...document.querySelectorAll("[data-layer]"), opacity]) input.addEventListener("input", show);
@@ -265,7 +266,8 @@ async function main() {
       const kind = code === UNKNOWN ? "" : [["", "miss"], ["false alarm", "hit"]][kept[k]][code];
       return `${name}: probability ${reached(probability[k]).toFixed(2)}, ${kept[k] ? "landslide" : "no landslide"}${kind && ` (${kind})`}`;
     });
-    element("here").textContent = `Row ${data.row + row * step}, column ${data.col + col * step} · ${values.join(" · ")}${true_}`;
+    const place = `Row ${data.row + row * step}, column ${data.col + col * step}`;
+    element("here").textContent = [place, ...values].join(" · ") + true_;
   }
   map.on("mousemove click", (event) => read(event.latlng));
   map.on("moveend", () => { if (map.getContainer().matches(":focus-visible")) read(map.getCenter()); });
