@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
+from uuid import uuid4
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -216,7 +217,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     If it fails, the old content is kept; if the system refuses, `UserError`.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part{path.suffix}")
+    temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part{path.suffix}")  # machines may share the folder
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
