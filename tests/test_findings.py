@@ -127,8 +127,8 @@ def test_a_leak_is_a_finding_only_where_a_test_can_show_it(gaps: list[float], ex
 
 
 def test_labels_epochs_and_pairs_are_found_where_enough_is_there():
-    assert "the gain is beyond patches' chance" in say.label_noise(labels(40, 0.01))
-    assert "the gain is not beyond patches' chance" in say.label_noise(labels(40, -0.01))
+    assert "the gain is more than the choice of patches explains" in say.label_noise(labels(40, 0.01))
+    assert "the gain is no more than the choice of patches explains" in say.label_noise(labels(40, -0.01))
     assert "With 4 test patches this is no finding" in say.label_noise(labels(4, float("nan")))
     assert "Its sign does not change" in (ahead := say.epochs_per_stage(epochs([0.02, 0.03])))
     assert "holds at each" in ahead and "luck" not in ahead

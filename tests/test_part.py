@@ -234,7 +234,7 @@ EVENT = {
     ({}, "Of 20 landslides 75% (95 % from 53% to 89%) are detected, 10% by the same maps"),
     ({}, "most landslides are identified holds"),
     ({"index_f1": 0.7}, "below the 0.70"),
-    ({"f1_low": np.nan, "f1_high": np.nan}, "0.50 (too few for an interval), not surely"),
+    ({"f1_low": np.nan, "f1_high": np.nan}, "0.50 (too few for an interval), not clearly"),
     ({"landslides_detected": 5}, "does not hold"),
     ({"by_chance": 11.0}, "cannot be judged"),
     ({"landslides": 0}, "no event with labels has a landslide"),
@@ -246,7 +246,7 @@ def test_findings_say_what_a_table_holds(changes, says):
     assert says in " ".join(say(table) for say in (unseen.found_scores, unseen.found_shares, unseen.found_curves))
 
 
-@pytest.mark.parametrize(("detected", "says"), [((2, 18), "grows with"), ((9, 11), "not surely"), ((9,), "too few")])
+@pytest.mark.parametrize(("detected", "says"), [((2, 18), "grows with"), ((9, 11), "not clearly"), ((9,), "too few")])
 def test_detection_grows_with_size_where_the_intervals_do_not_meet(detected, says):
     classes = {"area_m2": ["< 100", "100–300"][: len(detected)], "from_m2": [0, 100][: len(detected)]}
     table = pd.DataFrame({**classes, "landslides": 20, "detected": detected, "mapped": 0, "mapped_false": 0})

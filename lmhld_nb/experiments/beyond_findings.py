@@ -35,7 +35,7 @@ def prevalence(table: Any) -> str:
         f"({after['prevalence']:.1%}, n = {before['kept'] + before['dropped']}) F1 goes from {_score(before)} to "
         f"{_score(after)}, precision from {before['precision']:.2f} to {after['precision']:.2f}, recall from "
         f"{before['recall']:.2f} to {after['recall']:.2f}; {before['false_alarms']:.1%} and "
-        f"{after['false_alarms']:.1%} of the background are false alarms. Trained with dropped windows it reaches "
+        f"{after['false_alarms']:.1%} of the background are false alarms. Trained with the dropped windows, it reaches "
         f"{_score(trained)} ({_seeds(after)}{_sd(after['f1_sd'])}). "
         + (_few(before["kept"]) or "A score on patches chosen for their landslides is not that of a map.")
     )
@@ -46,8 +46,8 @@ def label_noise(table: Any) -> str:
     rows = table.set_index(["trained", "tested"])
     drawn, true, gain = (rows.loc[key] for key in (("drawn", "drawn"), ("drawn", "true"), ("true", "true")))
     shown = "below" if drawn["f1"] < true["f1"] else "not below"
-    sure = "beyond" if gain["gain_low"] > 0 or gain["gain_high"] < 0 else "not beyond"
-    verdict = f"The inventory's score is {shown} the true one; the gain is {sure} patches' chance."
+    sure = "more" if gain["gain_low"] > 0 or gain["gain_high"] < 0 else "no more"
+    verdict = f"The inventory's score is {shown} the true one; the gain is {sure} than the choice of patches explains."
     return (
         f"the drawn outlines reach F1 {drawn['labels_f1']:.3f} against the true ones. A network trained on them scores "
         f"{drawn['f1']:.3f} against drawn and {true['f1']:.3f} against true outlines (n = {drawn['patches']} patches, "
@@ -61,12 +61,12 @@ def split_kinds(table: Any) -> str:
     """Whether the random split leaks (`beyond_tables.split_table`)."""
     f1 = table.pivot(index="seed", columns="split", values="f1").dropna()
     if not {"random", "blocks"} <= set(f1) or len(f1) < 2:
-        return "fewer than two draws of both splits are there: whether the random split leaks cannot be said."
+        return "fewer than two draws of both splits are finished, so whether the random split leaks is not known."
     gaps, p = f1["random"] - f1["blocks"], reordered(f1[["random", "blocks"]].to_numpy())
-    tested = "too few draws for a test" if np.isnan(p) else f"p = {p:.3f} by changing the two about in each draw"
+    tested = "too few draws for a test" if np.isnan(p) else f"permutation test, p = {p:.3f}"
     verdict = "so the random split of the paper leaks" if p < 0.05 and gaps.mean() > 0 else "so a leak is not shown"
     return (
-        f"F1 on random test patches minus F1 on blocks apart, both after as many training patches, is "
+        f"F1 on random test patches minus F1 on separate blocks, with equally many training patches, is "
         f"{gaps.mean():+.3f} (mean of {len(gaps)} draws with {table['patches'].sum()} test patches; standard deviation "
         f"{gaps.std():.3f}, {(gaps > 0).sum()} of {len(gaps)} positive; {tested}), {verdict}."
     )
@@ -78,7 +78,7 @@ def sizes_compared(table: Any) -> str:
         return "fewer than two sizes are finished, so none can be called the best."
     best, chosen, deviation = rows["f1"].idxmax(), rows[rows["chosen"] > 0], rows["f1_sd"].max()
     told = f"F1 over the whole area, after equally many pixels, is highest at {best} px ({_score(rows.loc[best])})"
-    about = f"{_seeds(rows.loc[best])} a size{_sd(deviation)}"
+    about = f"{_seeds(rows.loc[best])} per size{_sd(deviation)}"
     if chosen.empty:
         return f"{told} ({about}); the 10 % rule's size is not among those compared."
     size, behind = chosen.index[0], rows["f1"].max() - chosen["f1"].iloc[0]
@@ -98,7 +98,7 @@ def switches(table: Any) -> str:
     )
     about = f"{_seeds(table.iloc[0])}, n = {table['patches'].min()} patches"
     told = (
-        f"{len(clear)} of {len(table)} other choices change F1 beyond the chance of patches and in every seed ({about})"
+        f"{len(clear)} of {len(table)} other choices change F1 more than chance among patches, in every seed ({about})"
     )
     return f"{told}{': ' * bool(effects)}{effects}. {_few(table['patches'].min()) or 'The paper states none of them.'}"
 
@@ -108,16 +108,16 @@ def leave_one_out(table: Any) -> str:
     gaps, enough = table["gap"].dropna(), table[table["patches"] >= LEAST]
     each = "; ".join(f"{paper.area_name(row['area'])} {_score(row)}" for _, row in table.iterrows())
     told = (
-        f"in an area that it has not learnt, a network that has learnt all others reaches a mean F1 of "
+        f"in an area that it has never seen, a network trained on all others reaches a mean F1 of "
         f"{table['f1'].mean():.3f} in {len(table)} area{'s' if len(table) > 1 else ''} ({_seeds(table.iloc[0])}; "
         f"{each})"
     )
     if gaps.empty or enough.empty:
-        return f"{told}. {_few(table['patches'].max()) or 'None that has learnt the area alone is there beside it.'}"
+        return f"{told}. {_few(table['patches'].max()) or 'No network trained on that area alone is finished.'}"
     return (
-        f"{told}, {abs(gaps.mean()):.3f} {'less' if gaps.mean() < 0 else 'more'} than one that has learnt that area "
-        f"alone, and less beyond the chance of patches in {(enough['gap_high'] < 0).sum()} of {len(enough)} areas with "
-        f"{LEAST} or more test patches. The paper's scores of experiments 2 to 4 are all of areas that were learnt."
+        f"{told}, {abs(gaps.mean()):.3f} {'less' if gaps.mean() < 0 else 'more'} than one trained on that area "
+        f"alone, and less by more than chance among patches in {(enough['gap_high'] < 0).sum()} of {len(enough)} areas "
+        f"with {LEAST} or more test patches. The paper scores networks (experiments 2 to 4) where they were trained."
     )
 
 
@@ -134,12 +134,12 @@ def epochs_per_stage(table: Any) -> str:
         for name, rows in others.groupby("strategy", sort=False)
     )  # fmt: skip
     if others["epochs"].nunique() < 2:
-        return f"F1 of LMHLD_part is, at one number of epochs a stage, {told}: whether that depends on it is not known."
+        return f"F1 of LMHLD_part is, at one number of epochs per stage, {told}: their effect is not known."
     stable = all(len(set(np.sign(rows["part_minus"]))) == 1 for _, rows in others.groupby("strategy"))
     ahead = "holds at each" if (others["part_minus"] > 0).all() else "does not hold at each"
     weak = " One seed cannot tell this from luck." if table["seeds"].min() == 1 else ""
     return (
-        f"F1 of LMHLD_part is, by epochs of a stage, {told} ({_seeds(table.iloc[0])}, {table['areas'].iloc[0]:.0f} "
+        f"F1 of LMHLD_part is, by epochs per stage, {told} ({_seeds(table.iloc[0])}, {table['areas'].iloc[0]:.0f} "
         f"areas, all their test pixels together). Its sign {'does not change' if stable else 'changes'} with the "
         f"epochs; that LMHLD_part is ahead of both, as in the paper, {ahead} of them.{weak}"
     )

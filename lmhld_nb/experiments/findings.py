@@ -63,7 +63,7 @@ def _same_order(f1: pd.Series, number: int) -> str:
     if 2 / factorial(len(both)) > 0.05:  # the smallest p that so few networks can reach
         return f" {many(len(both), 'network')}: too few to compare their order with the paper's."
     tau, p = stats.kendalltau(both["ours"], both["published"])
-    agrees = "agrees with" if tau > 0 and p < 0.05 else "shows no sure agreement with"
+    agrees = "agrees with" if tau > 0 and p < 0.05 else "does not clearly agree with"
     return f" The order of {len(both)} networks {agrees} the paper's (Kendall's tau {tau:.2f}, p {p:.2g})."
 
 
@@ -206,7 +206,7 @@ def strategies(table: pd.DataFrame) -> str:
     sure = (low > 0) | (high < 0)
     columns = ["f1_less_part", "f1_less_part_low", "f1_less_part_high"]
     gaps = [f"{name} {intervals.Interval(*row).describe('+.3f')}" for name, row in others[columns].iterrows()]
-    text = f"F1 less that of LMHLD_part (seeds: {others['seeds'].min():.0f}): {', '.join(gaps)}."
+    text = f"F1 minus that of LMHLD_part (seeds: {others['seeds'].min():.0f}): {', '.join(gaps)}."
     text += f" Beyond what the choice of test patches explains: {', '.join(others.index[sure]) or 'none'}."
     unfrozen = "nothing frozen"
     return text + claim("the freezing helps", high[unfrozen] < 0 if sure.get(unfrozen, False) else None)

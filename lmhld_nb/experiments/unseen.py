@@ -261,7 +261,7 @@ def found_scores(table: pd.DataFrame) -> str:
     rows, said = table.dropna(subset="f1"), []
     for _, row in rows.iterrows():
         f1, index_f1 = intervals.Interval(*row[["f1", "f1_low", "f1_high"]]), row["index_f1"]
-        place = "above" if f1.low > index_f1 else "below" if f1.high < index_f1 else "not surely above or below"
+        place = "above" if f1.low > index_f1 else "below" if f1.high < index_f1 else "not clearly above or below"
         said.append(f"{row['event']} {f1.describe('.2f')}, {place} the {index_f1:.2f} of that threshold")
     known, detected, chance = (rows[name].sum() for name in ("landslides", "landslides_detected", "by_chance"))
     if not known:
@@ -302,7 +302,7 @@ def found_sizes(table: pd.DataFrame) -> str:
         for _, row in rows.iterrows()
     ]
     grows = rows["detection_low"].iloc[-1] > rows["detection_high"].iloc[0]
-    return f"{'; '.join(said)}. Detection {'grows' if grows else 'does not surely grow'} with size.{wrong}"
+    return f"{'; '.join(said)}. Detection {'grows' if grows else 'does not clearly grow'} with size.{wrong}"
 
 
 register(Experiment(
