@@ -173,7 +173,7 @@ def test_distance_from_the_searched_ground(tmp_path, weights):
     searched = gpd.GeoDataFrame(geometry=[box(500_000, 4_699_820, 500_060, 4_700_000)], crs=CRS)
     searched.to_file(tmp_path / "searched.gpkg")  # beside the weights
     net = write_weights(tmp_path / "w.safetensors")
-    draw(event, net, tmp_path / "out", **ALL)
+    assert draw(event, net, tmp_path / "out", **ALL)["searched"] == str(tmp_path / "searched.gpkg")
     table = gpd.read_file(tmp_path / "out" / "landslides.gpkg", layer="landslides")
     assert list(table["searched_m"]) == [0]
     searched.geometry = searched.translate(150)
@@ -185,7 +185,7 @@ def test_distance_from_the_searched_ground(tmp_path, weights):
     table = gpd.read_file(tmp_path / "out" / "landslides.gpkg", layer="landslides")
     assert list(table["searched_m"]) == pytest.approx([60], abs=0.2)
     searched.translate(1e5).to_file(tmp_path / "searched.gpkg")  # the network learnt elsewhere
-    draw(event, net, tmp_path / "out", **ALL)
+    assert draw(event, net, tmp_path / "out", **ALL)["searched"] is None
     assert "searched_m" not in gpd.read_file(tmp_path / "out" / "landslides.gpkg", layer="landslides")
     says = r"searched\.gpkg: none of its 1 polygons lies in a\.tif"
     refuses(says, draw, event, weights, tmp_path / "out", searched=tmp_path / "searched.gpkg")

@@ -37,6 +37,7 @@ def learn(
     Unlabelled ground is never treated as background.
     """
     from lmhld_nb import mapping
+    from lmhld_nb.mapping.candidates import CANDIDATES
     from lmhld_nb.mapping.labelled import LabelFile
     from lmhld_nb.scenes.scene import Scene
 
@@ -60,7 +61,8 @@ def learn(
     card = mapping.learn(*pair(scene, labels, searched), out, others, start, settings, not quiet)
     typer.echo(f"{card['landslides']} landslides, {card['labelled_share']:.1%} of pixels labelled (see searched.gpkg)")
     for row in card["candidates"]:
-        typer.echo(f"  F1 {row['f1']:.3f}  {row['candidate']}")
+        about = f"({CANDIDATES[row['candidate']]})" if row["candidate"] in CANDIDATES else ""
+        typer.echo(f"  F1 {row['f1']:.3f}  {row['candidate']} {about}".rstrip())
     for line in (*card["notes"], *card["verdict"]):
         typer.echo(line)
 

@@ -18,6 +18,13 @@ from lmhld_nb.training import weights as networks
 from lmhld_nb.training.specs import LAYER_GROUPS, Recipe, Treatment
 
 BATCH, WIDTH = 8, 8  # patches per step; channels of the U-Net's first level
+CANDIDATES = {
+    "start": "the network of --from, unchanged",
+    "event": "new networks, trained on these labels",
+    "tuned": "the network of --from, fine-tuned on these labels",
+    "joint": "new networks, trained on the other scenes, too",
+    "mean": "start and event, averaged",
+}
 RATES = {"event": 0.003, "joint": 0.003, "tuned": 0.001}  # highest learning rates
 PIXELS = 40e6  # seen by a network in training, in 200 to 600 steps: about a minute on one core
 LEAST_SHARE = 1 / 16  # labelled share of a training patch, if any patch reaches it

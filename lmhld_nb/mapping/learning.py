@@ -27,7 +27,7 @@ from torch import nn
 
 import lmhld_nb
 from lmhld_nb import scenes
-from lmhld_nb.config import UserError, atomic_path, write_json
+from lmhld_nb.config import UserError, atomic_path, progress_bar, write_json
 from lmhld_nb.evaluation import Confusion, best_threshold, intervals
 from lmhld_nb.evaluation import scores as scores_of
 from lmhld_nb.mapping import candidates, further, heldback, inputs, labelled, prediction
@@ -150,10 +150,11 @@ def compare(
     truth, dealt = grounds[0].part, heldback.deal(grounds[0].part, size)
     folds = dealt[1][dealt[0]]
     found: dict[str, np.ndarray] = {}
-    if model is not None:
+    if start and model is not None:
         if isinstance(model, networks.Ensemble):
             model.temperature = 1.0  # it is fitted again
-        found["start"] = candidates.predict(model.to(device), arrays[0][0], folds >= 0, size, device)
+        with progress_bar(1, f"score {start.name}", "network", progress):
+            found["start"] = candidates.predict(model.to(device), arrays[0][0], folds >= 0, size, device)
         grounds[0].notes.extend(f"{start}: {line}" for line in unlike(grounds[0].image, start_card, statistics[0]))
     steps = settings.steps or int(np.clip(candidates.PIXELS / candidates.BATCH / size**2, 200, 600))
     named = [asdict(settings) | {"workers": 0}, steps, size, bands, digest_of(start) if start else ""]

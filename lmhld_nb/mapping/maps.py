@@ -100,7 +100,8 @@ def map_scene(
         for line in warned:
             print(printable(f"lmhld: {scene.image.name}: {line}"), file=sys.stderr)
         predicted = prediction.predicted_rows(view, bands, statistics, network, size, settings.overlap)
-        with closing(predicted) as rows, progress_bar(view.shape[0], f"map {scene.name}", "row", progress) as bar:
+        bar = stack.enter_context(progress_bar(view.shape[0], f"map {scene.name}", "row", progress))
+        with closing(predicted) as rows:
             counts = _write_rasters(
                 folder, image, view, _followed(rows, bar), threshold, ground, settings.least_slope, card["run_id"]
             )
@@ -110,6 +111,7 @@ def map_scene(
         least_px = inputs.LEAST_PX * math.prod(image.shape) / math.prod(view.shape)  # of pixels as predicted
         least_px, least_m2 = least_px if is_default else settings.min_area_px or 0, settings.min_area_m2 or 0
         cleaning = Cleaning(least_px, least_m2, settings.fill_holes_m2 / pixel_m2, settings.smooth)
+        bar.set_description(printable(f"outline {scene.name}"))
         polygons, found = _write_polygons(folder, image, cleaning, ground, searched)
         files.draw_overlay(folder, view, bands)
         report = {
@@ -125,7 +127,7 @@ def map_scene(
             **{name: values.tolist() for name, values in zip(("mean", "std"), statistics, strict=True)},
             "window": size,
             **{name: str(value) if isinstance(value, Path) else value for name, value in asdict(settings).items()},
-            "threshold": threshold,
+            **{"threshold": threshold, "searched": None if searched is None else str(searched_file)},
             **{"device": device.type, "hardware": hardware.device_name(device), "precision": network.precision},
             **{"unlike": warned, **counts, "not_imaged_px": hidden_px, "polygons": found},
             "landslides": len(polygons),
