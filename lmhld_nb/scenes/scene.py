@@ -85,9 +85,6 @@ class Image:
                 rename = f"or the file (rio edit-info -b {number} --description {declared} {shlex.quote(file.name)})"
                 raise UserError(f"{file}: {names}; correct `bands:`, {rename}")
 
-    def window_transform(self, window: Window) -> Affine:
-        return rasterio.windows.transform(window.as_rasterio, self.transform)
-
     @property
     def pixel_m(self) -> float:
         """Height of a pixel in metres, as `ground_m`; 1 if unknown."""
@@ -162,7 +159,7 @@ def open_labels(scene: Scene, image: Image, layer: str | None = None) -> Iterato
             _check_grid(scene.mask, source, image, mend)
             yield Labels(lambda window: _decode(scene, rasters.read_mask(source, scene.mask, window)))
     elif scene.polygons is not None:
-        yield _polygon_labels(scene, image, layer)
+        yield _drawn(read_polygon_table(scene.polygons, image, layer or scene.layer, scene.where), image)
     elif scene.unlabelled_is_background:
         yield Labels(lambda window: np.zeros((window.height, window.width), np.uint8))
     else:
@@ -170,16 +167,10 @@ def open_labels(scene: Scene, image: Image, layer: str | None = None) -> Iterato
         raise UserError(f"{scene.image}: no mask and no polygons; {mend}")
 
 
-def read_polygons(scene: Scene, image: Image, layer: str | None = None) -> gpd.GeoSeries:
-    """Read the landslide polygons that intersect the scene, repaired and in the image's coordinate system."""
-    assert scene.polygons is not None
-    return read_polygon_table(scene.polygons, image, layer or scene.layer, scene.where).geometry
-
-
 def read_polygon_table(
     path: Path, image: Image, layer: str | None = None, where: str | None = None
 ) -> gpd.GeoDataFrame:
-    """Read polygons as `read_polygons`, with columns; ``attrs``: number ``repaired``, and the file's ``crs``."""
+    """Read polygons that meet an image, repaired, in its system; ``attrs``: number ``repaired``, the file's ``crs``."""
     if image.crs is None:
         problem = f"{_unplaced(image.scene.image)}; until then {path.name} cannot be laid over it"
         raise UserError(f"{image.scene.image}: {problem}")
@@ -290,12 +281,11 @@ def _array_image(scene: Scene, array: Any) -> Image:
     return Image(scene, Raster(scene.image, (rows, cols), dtype, None, grid, scene.nodata, count, read))
 
 
-def _polygon_labels(scene: Scene, image: Image, layer: str | None) -> Labels:
-    polygons = read_polygons(scene, image, layer)
-    shapes, index = polygons.to_numpy(), polygons.sindex
+def _drawn(polygons: gpd.GeoDataFrame, image: Image) -> Labels:
+    shapes, index = polygons.geometry.to_numpy(), polygons.sindex
 
     def read(window: Window) -> np.ndarray:
-        transform = image.window_transform(window)
+        transform = rasterio.windows.transform(window.as_rasterio, image.transform)
         near = index.query(box(*array_bounds(window.height, window.width, transform)))
         labels = np.zeros((window.height, window.width), np.uint8)
         return rasterize(shapes[near], out=labels, transform=transform) if len(near) else labels
