@@ -18,7 +18,7 @@ from lmhld_nb import paper
 from lmhld_nb.config import UserError
 from lmhld_nb.scenes import arrays
 from lmhld_nb.sources.files import SUFFIXES, Header, codes_in, compile_pattern, list_files, read_header
-from lmhld_nb.sources.layout import SPLITS, Layout, Part, area_rank, nodata_codes, slug, split_rank
+from lmhld_nb.sources.layout import SPLIT_ORDER, SPLITS, Layout, Part, area_rank, bare, nodata_codes, slug
 
 _SAMPLED_IMAGES, _SAMPLED_MASKS = 4, 48
 
@@ -68,7 +68,7 @@ def _words(letters: bool) -> dict[str, _Mark]:
     words |= {word: ("split", split) for word, split in SPLITS.items()}
     words |= {word: ("area", area) for word, area in map(str.split, _CHINESE_NAMES.split(", "))}
     for area, aliases in paper.areas()["aliases"].items():
-        words |= {_bare(word): ("area", str(area)) for word in (str(area), *aliases.split(";"))}
+        words |= {bare(word): ("area", str(area)) for word in (str(area), *aliases.split(";"))}
     return words | ({"x": ("role", "image"), "y": ("role", "mask")} if letters else {})
 
 
@@ -79,10 +79,6 @@ def _known(letters: bool) -> str:
     between = {"area": r"[\W_]*"}  # allowed between an area's letters: EmiliaRomagna, Rio_de-Janeiro
     listed = "|".join(between.get(kind, "").join(map(re.escape, word)) for word, (kind, _) in words)
     return rf"(?:(?<![^\W\d_])|(?<=[a-z])(?=[A-Z]))(?i:{listed})(?![a-z])"
-
-
-def _bare(text: str) -> str:
-    return re.sub(r"[\W_]+", "", text.lower())
 
 
 def group_files(files: list[str], root: Path) -> list[Group]:
@@ -110,7 +106,7 @@ def _group(pattern: str, paths: dict[str, str]) -> Group:
         last = depth == len(folders)
         letters = name.lower() in ("x", "y") or (last and arrays.is_array_file(Path(pattern)))
         words = re.findall(_known(letters), name)
-        marks = [_words(letters)[_bare(word)] for word in words]
+        marks = [_words(letters)[bare(word)] for word in words]
         areas, splits, roles = ([value for kind, value in marks if kind == one] for one in ("area", "split", "role"))
         area, split = TWO.join(dict.fromkeys(areas)) or area, splits[-1] if splits else split
         own = next((role for role in ("other", "mask", "image") if role in roles), None)
@@ -118,7 +114,7 @@ def _group(pattern: str, paths: dict[str, str]) -> Group:
         role = "mask" if last and role == "mask" else own or role
         for word, (kind, _) in zip(words, marks, strict=True):
             name = name.replace(word, "", 1) if kind == "role" else name
-        key.append(_bare(name))
+        key.append(bare(name))
     return Group(pattern, role, area, split, "/".join(key), paths)
 
 
@@ -145,7 +141,7 @@ def discover(root: Path, declared: Layout) -> tuple[Layout, str]:
         ignored = _pair_all(root, groups, pairs)
         if not pairs:
             raise Ambiguous(f"{root}: no masks found beside the images")
-        pairs.sort(key=lambda pair: (area_rank(pair[0].area or "~"), split_rank(pair[0].split), pair[0].pattern))
+        pairs.sort(key=lambda pair: (area_rank(pair[0].area or "~"), SPLIT_ORDER.index(pair[0].split), pair[0].pattern))
         parts, lines, crs = zip(*(_look_into(root, declared, *pair, groups) for pair in pairs), strict=True)
     except Ambiguous as error:
         error.template = _template(root, declared, str(error), groups, pairs)

@@ -25,6 +25,7 @@ BACKGROUND = "none"  # value of `masks:` for images known to be free of landslid
 Split = Literal["train", "val", "test"]
 Channels = Literal["first", "last"]
 _SPLIT_WORDS: dict[Split, str] = {"train": "train training", "val": "val valid validation", "test": "test testing"}
+SPLIT_ORDER = (*_SPLIT_WORDS, None)
 SPLITS = {word: split for split, words in _SPLIT_WORDS.items() for word in words.split()}
 _RUN = r"[^\d\s]*\d{1,9}(-\d{1,9})?"  # of ids
 Code = Annotated[int, Field(ge=-(2**31), lt=2**32)]  # of a pixel in a mask
@@ -134,7 +135,7 @@ def resolve(root: Path, layout: Layout, name: str, tell: Callable[[str], object]
                     raise UserError(f"{scene.image}: {same}; remove one of the two folders or {mend}")
     if not by_name:
         raise UserError(f"{root}: holds no image that fits `parts:`; give the right folder")
-    return sorted(by_name.values(), key=lambda s: (area_rank(s.area), split_rank(s.split), natural_key(s.name)))
+    return sorted(by_name.values(), key=lambda s: (area_rank(s.area), SPLIT_ORDER.index(s.split), natural_key(s.name)))
 
 
 def slug(text: str) -> str:
@@ -142,14 +143,14 @@ def slug(text: str) -> str:
     return re.sub(r"[\W_]+", "_", text.lower()).strip("_")
 
 
+def bare(text: str) -> str:
+    """Return a name's letters and digits, in lower case."""
+    return re.sub(r"[\W_]+", "", text.lower())
+
+
 def area_rank(area: str) -> tuple[int, str]:
     """Return a sorting key: the paper's areas in Table 1's order, then the others by name."""
     return (paper.AREAS.index(area) if area in paper.AREAS else len(paper.AREAS), area)
-
-
-def split_rank(split: str | None) -> int:
-    """Return a sorting key: train, val, test, none."""
-    return ("train", "val", "test", None).index(split)
 
 
 def nodata_codes(layout: Layout, landslide_codes: tuple[int, ...]) -> tuple[int, ...]:
@@ -197,11 +198,8 @@ def _stack_length(path: Path, key: str | None) -> int:
 
 
 def _area(image: Path, layout: Layout, part: Part, captured: dict[str, str], name: str) -> str:
-    def letters(text: str) -> str:
-        return slug(text).replace("_", "")
-
     text = part.area or captured.get("area") or name
-    text = {letters(folder): key for folder, key in layout.areas.items()}.get(letters(text), text)
+    text = {bare(folder): key for folder, key in layout.areas.items()}.get(bare(text), text)
     if not layout.known_areas:
         return config.safe_name(slug(text) if part.area is None else text, f"{image}: area")
     try:
