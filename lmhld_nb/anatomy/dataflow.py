@@ -102,8 +102,6 @@ def _block(node: fx.Node, model: nn.Module) -> Node | None:
 
 def kind_of(module: nn.Module) -> str:
     """Return a block's class, or for a ``Sequential`` the convolutions and classes in it."""
-    if not isinstance(module, nn.Sequential):
-        return _layer_name(module)
     # Normalisation and rectifiers are not mentioned, unless there is nothing else.
     layers = _flat(module)
     major = [layer for layer in layers if not isinstance(layer, _MINOR)]

@@ -184,7 +184,10 @@ def tidy(
     shown = shown.apply(lambda column: [_text(value, column, digits) for value in column])
     for name in METRICS.keys() & set(shown):
         shown[name] += np.where(few & (shown[name] != "—"), "*", "")
-    shown.columns = [_printed(str(name), bool(few.any())) for name in shown]
+    words = {key: metric.title for key, metric in METRICS.items()} | {"sd": "s.d.", "macs": "MACs"}
+    shown.columns = [" ".join(words.get(word, word) for word in str(name).split("_")) for name in shown]
+    if few.any():
+        shown = shown.rename(columns={"patches": f"patches (*: fewer than {intervals.LEAST})"})
     return shown.iloc[:, 0].unstack(across, fill_value="—", sort=False) if across else shown
 
 
@@ -195,10 +198,3 @@ def _text(value: Any, column: pd.Series, digits: int) -> str:
     if not isinstance(value, int | float | np.number) or isinstance(value, bool):
         return str(value)
     return f"{value:,.{0 if (column.dropna() % 1 == 0).all() else digits}f}"
-
-
-def _printed(name: str, marked: bool) -> str:
-    """Return the heading of a column: published_f1 reads "published F1"."""
-    titles = {metric: METRICS[metric].title for metric in METRICS} | {"sd": "s.d.", "macs": "MACs"}
-    text = " ".join(titles.get(word, word) for word in name.split("_"))
-    return f"patches (*: fewer than {intervals.LEAST})" if marked and name == "patches" else text
