@@ -74,11 +74,7 @@ def over_patches(counts: np.ndarray, resamples: int = RESAMPLES) -> Interval:
 def difference(one: np.ndarray, other: np.ndarray, resamples: int = RESAMPLES) -> Interval:
     """Return F1 of ``one`` minus that of ``other`` as `over_patches`, on the same blocks; runs may differ."""
     both, first = np.concatenate([_runs(one), _runs(other)]), len(_runs(one))
-
-    def statistic(sums: np.ndarray) -> np.ndarray:
-        return np.asarray(_f1(sums[:first]).mean(axis=0) - _f1(sums[first:]).mean(axis=0))
-
-    return _bootstrap(statistic, [both], resamples)
+    return _bootstrap(lambda sums: _f1(sums[:first]).mean(axis=0) - _f1(sums[first:]).mean(axis=0), [both], resamples)
 
 
 def mixed(groups: Sequence[np.ndarray], weights: Sequence[float], resamples: int = RESAMPLES) -> dict[str, Interval]:

@@ -70,12 +70,9 @@ def example_scores(shown: Sequence[Example]) -> pd.DataFrame:
 
 def predict(run: Run, patch_set: PatchSet, number: int) -> np.ndarray:
     """Return where a run predicts landslide (over 0.5) in a patch, bool (rows, cols); UserError if not recorded."""
-
-    def compute() -> dict[str, np.ndarray]:
-        return {"landslide": logits(run, run.model(), patch_set, number) > 0}
-
     name = f"mask-{patch_set.spec.fingerprint_of_patches}-{number}"
-    return runs.remembered(run, name, compute)["landslide"]
+    found = runs.remembered(run, name, lambda: {"landslide": logits(run, run.model(), patch_set, number) > 0})
+    return found["landslide"]
 
 
 def logits(run: Run, model: nn.Module, patch_set: PatchSet, number: int) -> np.ndarray:
