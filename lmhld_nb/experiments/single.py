@@ -16,10 +16,6 @@ from lmhld_nb.runs import Run
 from lmhld_nb.training.specs import RunSpec
 
 
-class Single(Strict):
-    """Experiment 2 has no settings."""
-
-
 def specs(study: Study) -> list[RunSpec]:
     """Return the trainings of each network on each area alone."""
     return [spec for area in study.areas for spec in study.trainings((study.patch_spec(area),))]
@@ -62,7 +58,7 @@ def against_threshold(table: pd.DataFrame, rules: dict[str, Threshold]) -> pd.Da
 
 
 register(Experiment(
-    name="single", number=2, title="single", settings=Single, specs=specs, tables={"table5": table_5},
+    name="single", number=2, title="single", settings=Strict, specs=specs, tables={"table5": table_5},
     findings={
         "table5": findings.table5, "against_threshold": findings.against_threshold,
         "fig10_predictions": findings.examples,

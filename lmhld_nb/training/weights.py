@@ -91,9 +91,6 @@ def save(
     write_tensors(path, tensors, {"card": json.dumps(card)})
 
 
-_ABOUT = ("model", "source", "width")  # what identifies the network
-
-
 def save_members(path: Path, members: Sequence[tuple[nn.Module, dict[str, Any]]], card: dict[str, Any]) -> None:
     """Write networks whose probabilities are averaged, each with its ``model``, ``width``, ``source`` and ``weight``.
 
@@ -129,7 +126,8 @@ def members_of(model: nn.Module, card: dict[str, Any]) -> list[tuple[nn.Module, 
     """Return the input of `save_members`: the networks of an `Ensemble`, or a single one, each with its description."""
     if isinstance(model, Ensemble):
         return list(zip(model.members, card["members"], strict=True))
-    return [(model, {"weight": 1.0, "source": "", **{key: card[key] for key in card if key in _ABOUT}})]
+    about = {key: value for key, value in card.items() if key in ("model", "source", "width")}  # its identity
+    return [(model, {"weight": 1.0, "source": "", **about})]
 
 
 _Numbers = tuple[Annotated[float, Field(allow_inf_nan=False)], ...]
