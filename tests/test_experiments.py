@@ -164,7 +164,7 @@ def test_the_published_recipe_has_the_runs_of_the_paper(study: Study) -> None:
     assert counts == expected
     paper_runs = [entry for entry in planned if not {"recipe", "beyond", "leave_one_out"} & set(entry.experiments)]
     assert {entry.spec.recipe.batch_size for entry in paper_runs} == {16}
-    sizes = {(entry.areas, entry.sizes) for entry in planned if "1" in entry.experiments}
+    sizes = {(entry.areas, entry.spec.data[0].size) for entry in planned if "1" in entry.experiments}
     assert len(sizes) == 7 * 3
 
 

@@ -35,10 +35,6 @@ class PlannedRun:
     def areas(self) -> tuple[str, ...]:
         return tuple(data.area for data in self.spec.data)
 
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        return tuple(dict.fromkeys(data.size for data in self.spec.data))
-
 
 def plan(study: Study, experiment: str | None = None) -> list[PlannedRun]:
     """List the runs of a study or one of its experiments (name or number), each once; UserError for a foreign one."""
@@ -98,7 +94,7 @@ def plan_table(
                 "model": spec.model,
                 "width": str(spec.width or "published"),
                 "areas": "+".join(entry.areas),
-                "patch_size": "+".join(map(str, entry.sizes)),
+                "patch_size": "+".join(dict.fromkeys(str(data.size) for data in spec.data)),
                 "epochs": spec.recipe.epochs,
                 "batch_size": spec.recipe.batch_size,
                 "seed": spec.seed,
