@@ -35,9 +35,8 @@ def order_differences(scores: pd.DataFrame, score: str) -> Figure:
     bar = figure.colorbar(mappable, ax=figure.axes, shrink=0.8, aspect=30, pad=0.01, label=label)
     if largest <= 1e-6:  # no differences: the ticks would be meaningless
         bar.set_ticks([0])
-    return style.counted(
-        figure, f"{style.format_count(len(orders), 'order')} at most", style.by_network(scores, "seeds")
-    )
+    count = style.format_count(len(orders), "order")
+    return style.counted(figure, f"{count} at most", style.by_network(scores, "seeds"))
 
 
 def stage_matrices(matrix: pd.DataFrame) -> Figure:

@@ -16,9 +16,7 @@ from lmhld_nb.config import UserError
 
 DRIVERS = ("GTiff", "PNG", "JPEG", "BMP", "HFA", "ENVI", "JP2OpenJPEG", "JP2KAK", "JP2ECW")
 _LARGEST_VRT = 50_000_000  # bytes; each referenced file takes some 500 per band
-_REFERENCE = re.compile(
-    r"<(?:Source(?:Filename|Dataset)|GridDataset)\b([^>]*)>([^<]*)<|VRTProcessedDataset", re.IGNORECASE
-)
+_REFERENCE = re.compile(r"(?i)<(?:Source(?:Filename|Dataset)|GridDataset)\b([^>]*)>([^<]*)<|VRTProcessedDataset")
 
 
 @ensure_env  # type: ignore[untyped-decorator]
