@@ -16,7 +16,7 @@ import pytest
 import rasterio
 from affine import Affine
 from made import CRS, TRANSFORM, blobs, image_of, refuses, write_polygons, write_tif
-from mapped import draw, write_weights
+from mapped import draw
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS as System
 from rasterio.rio.main import main_group
@@ -43,11 +43,6 @@ bands: [blue, green, red, nir]
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return write_tif(tmp_path / "scene.tif", IMAGE)
-
-
-@pytest.fixture
-def weights(tmp_path: Path) -> Path:
-    return write_weights(tmp_path / "net.safetensors")
 
 
 @pytest.fixture
@@ -107,17 +102,14 @@ def test_values_that_are_no_labels_are_refused(tmp_path, path, own, codes, messa
     refuses(message, own, folder_of(tmp_path / "set", read(truth)))
 
 
-def test_other_values_are_background_where_that_is_said_and_grey_of_several_bands_is_a_mask(
-    tmp_path, path, own, capsys
-):
+def test_other_values_are_background_where_that_is_said_and_grey_bands_are_a_mask(tmp_path, path, own, capsys):
     truth = write_tif(tmp_path / "truth.tif", CODES + 2 * (CODES == 0))
     refuses("give --truth-code 1", mapping.scene_of_file, path, BANDS, truth=truth)
     assert (read_all(mapping.scene_of_file(path, BANDS, truth=truth, truth_code=1))[1] == MASK).all()
     own(folder_of(tmp_path / "set", read(truth)[0]), "landslide_codes: [1]")
     assert capsys.readouterr().err.count("values without a meaning, treated as background") == 2
-    grey = write_tif(
-        tmp_path / "grey.tif", np.stack([CODES * 255] * 3 + [CODES * 0 + 9]), photometric="RGB", alpha="YES"
-    )
+    bands = np.stack([CODES * 255] * 3 + [CODES * 0 + 9])
+    grey = write_tif(tmp_path / "grey.tif", bands, photometric="RGB", alpha="YES")
     assert (read_all(mapping.scene_of_file(path, BANDS, truth=grey, truth_code=255))[1] == MASK).all()
 
 
@@ -263,7 +255,7 @@ def test_one_file_a_band_is_one_image(tmp_path, weights):
     refuses("covers other ground", draw, made, weights, tmp_path / "map", [*others[:2], moved])
 
 
-def test_a_scene_without_a_place_on_earth_is_refused_with_a_command_that_mends_it(tmp_path, own):
+def test_a_scene_without_a_place_on_earth_is_refused_with_a_command_that_mends_it(tmp_path, own, weights):
     local, placed = write_tif(tmp_path / "local.tif", IMAGE, crs=LOCAL), tmp_path / "gcps.tif"
     points = [GroundControlPoint(r, c, *(TRANSFORM * (c, r))) for r in (0, 64) for c in (0, 64)]
     with rasterio.open(placed, "w", "GTiff", 64, 64, 4, dtype="uint16") as file:
@@ -275,7 +267,6 @@ def test_a_scene_without_a_place_on_earth_is_refused_with_a_command_that_mends_i
         (placed, "control points only", "warped.tif"),
         (flipped, "rotated or flipped", "north_up.tif"),
     ):
-        weights = write_weights(tmp_path / "net.safetensors")
         line = refuses(message, draw, mapping.scene_of_file(image, BANDS), weights, tmp_path / "map")
         told(line.replace("EPSG:…", CRS).split(")")[0], tmp_path)
         assert draw(mapping.scene_of_file(tmp_path / mended, BANDS), weights, tmp_path / mended[:-4])["valid_px"] > 4000
@@ -322,14 +313,6 @@ def test_what_is_no_image_says_what_it_is(tmp_path, own, capsys):
     kinds = "".join(f'<VRTRasterBand dataType="{kind}" band="{n}"/>' for n, kind in ((1, "Byte"), (2, "Float32")))
     mixed.write_text(f'<VRTDataset rasterXSize="64" rasterYSize="64"><SRS>{CRS}</SRS>{kinds}</VRTDataset>')
     refuses(r"several types \(uint8, float32\)", read_all, Scene("a", "a", mixed, ("red", "nir")))
-    missing = "".join(
-        f'<VRTRasterBand dataType="Byte" band="{n}"><SimpleSource><SourceFilename relativeToVRT="1">'
-        f"gone/B{n}.tif</SourceFilename></SimpleSource></VRTRasterBand>"
-        for n in range(1, 5)
-    )
-    vrt = tmp_path / "a.vrt"
-    vrt.write_text(f'<VRTDataset rasterXSize="64" rasterYSize="64"><SRS>{CRS}</SRS>{missing}</VRTDataset>')
-    refuses("gone/B1.tif", read_all, Scene("a", "a", vrt, BANDS, unlabelled_is_background=True))
     (tmp_path / "work/params/data/half.yaml").write_text("name: half\nkey: image\n")
     assert "own" in sources.catalogue() and "half.yaml" in capsys.readouterr().err
 
@@ -343,9 +326,8 @@ def test_a_split_without_masks_is_left_out_and_a_missing_mask_is_not(tmp_path, o
     layout.write_text(f'parts: [{{images: "{{split}}/images/{{id}}.tif", {pattern}}}]')
     own(folder_of(tmp_path / "other"))
     adopted = sources.get("own", tmp_path / "set", False, layout)
-    assert [scene.split for scene in adopted.scenes] == [
-        "train"
-    ] and "no masks in this split" in capsys.readouterr().err
+    assert [scene.split for scene in adopted.scenes] == ["train"]
+    assert "no masks in this split" in capsys.readouterr().err
     write_tif(tmp_path / "set/train/images/b.tif", IMAGE)
     refuses("1 of 2 images have none", sources.get, "own", tmp_path / "set", False, layout)
 
