@@ -53,7 +53,6 @@ def test_the_card_holds_what_a_mapper_needs(spec: RunSpec, tmp_path: Path) -> No
     (data,) = spec.data
     area = card["areas"][data.area]
     scene = sources.load(data.dataset).scenes_of(data.area)[0]
-    assert run is not None
     assert (card["model"], card["width"], card["run_id"]) == (spec.model, spec.width, spec.run_id)
     assert card["bands"] == list(BANDS) and card["precision"] == run.metrics["precision"]
     assert area["patch_size"] == data.size and area["resolution_m"] == scene.resolution_m

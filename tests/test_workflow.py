@@ -1,6 +1,5 @@
 """The workflow asks for what the store lacks, and for nothing else (on SLURM: tests/slurm/check.py)."""
 
-import importlib.util
 import re
 import subprocess
 import sys
@@ -13,9 +12,7 @@ from lmhld_nb import runs
 from lmhld_nb.config import ROOT, runs_dir
 from lmhld_nb.experiments import load, open_study, part
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("snakemake") is None, reason="snakemake is not installed (group 'workflow')"
-)
+pytest.importorskip("snakemake", reason="snakemake is not installed (group 'workflow')")
 
 
 def snakemake(profile: Path | str, *options: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -50,5 +47,4 @@ def test_a_stage_waits_for_the_stage_before_it(tiny: Path, tmp_path: Path) -> No
     ((last,),) = part.finals(open_study(load(str(tiny)), progress=False)).values()
     target = f"{runs_dir()}/{last.run_id}/metrics.json"
     process = snakemake(tiny, "--cores", "2", target, folder=tmp_path)
-    assert last.stage is not None
     assert ids_of_jobs(process) == {last.stage.parent.run_id, last.run_id} and runs.find(last)
