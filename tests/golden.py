@@ -69,13 +69,12 @@ def pretend_caches(sizes: list[int], sharing: int) -> bool:
             start, end, access, path = re.match(r"(\w+)-(\w+) (\S+) \S+ \S+ \d+\s*(.*)", line).groups()
             library = "libtorch_cpu" in path or (library and not path)
             if library and "w" in access:
-                words = np.frombuffer(
-                    (ctypes.c_char * (int(end, 16) - int(start, 16))).from_address(int(start, 16)), "u4"
-                )
+                first, last = int(start, 16), int(end, 16)
+                words = np.frombuffer((ctypes.c_char * (last - first)).from_address(first), "u4")
                 for at in np.flatnonzero((words[:-20] >= 2**14) & (words[:-20] <= 2**17)):
                     note = words[at : at + 21]
                     if note[20] == 3 and not note[3:10].any() and (np.diff(note[:3].astype(int)) > 0).all():
-                        found.append(int(start, 16) + 4 * int(at))
+                        found.append(first + 4 * int(at))
     if len(found) != 1:
         return False
     note = (ctypes.c_uint32 * 21).from_address(found[0])

@@ -18,7 +18,7 @@ from lmhld_nb import audit, cli, paper
 from lmhld_nb.audit import rules
 from lmhld_nb.config import UserError
 
-SCORES = list(rules.SCORES)
+SCORES = rules.SCORES
 TABLE = paper.table  # the published one, whatever a test puts in its place
 
 
@@ -33,10 +33,6 @@ def text():
     if not path.is_file():
         pytest.skip(f"no file {path.name} beside LMHLD_SHARED_DATA: the paper's text is not here")
     return path.read_text(encoding="utf-8")
-
-
-def verdict(name: str) -> str:
-    return audit.findings()[name].verdict
 
 
 def part_of(text, section):
@@ -136,11 +132,11 @@ def test_every_claim_is_computed_or_says_what_is_missing(monkeypatch: pytest.Mon
     ("conservative_gap", 7, "U-Net", "recall", 0.8344, "holds", "contradicted"),
 ])  # fmt: skip
 def test_the_last_digit_decides(name, number, row, column, value, before, after, monkeypatch):
-    assert verdict(name) == before
+    assert audit.findings()[name].verdict == before
     table = TABLE(number)
     table.loc[row if number == 5 else table.iloc[:, 0] == row, column] = value
     monkeypatch.setattr(paper, "table", lambda n: table.copy() if n == number else TABLE(n))
-    assert verdict(name) == after
+    assert audit.findings()[name].verdict == after
 
 
 def worlds():

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
@@ -19,7 +18,7 @@ from lmhld_nb.plots import style
 
 
 @pytest.fixture
-def book(tiny: Path) -> lm.Book:
+def book(tiny):
     return lm.open(str(tiny))
 
 

@@ -18,10 +18,8 @@ from lmhld_nb.experiments.plan import plan
 @pytest.fixture
 def study(tiny):
     """Experiments 1 to 3 on one and two areas, and a small study of the recipe."""
-    experiments = (
-        "{patch_size: {areas: [gorkha], candidates: {gorkha: [32, 64]}}, single: {}, mix: {size: 32}, "
-        "recipe: {area: gorkha, batch_sizes: [2, 4], epochs: [1, 2]}}\nseeds: [0, 1]"
-    )
+    experiments = "{patch_size: {areas: [gorkha], candidates: {gorkha: [32, 64]}}, single: {}, mix: {size: 32}, "
+    experiments += "recipe: {area: gorkha, batch_sizes: [2, 4], epochs: [1, 2]}}\nseeds: [0, 1]"
     tiny.write_text(tiny.read_text().replace("{single: {}}", experiments).replace("epochs: 3", "epochs: 2"))
     return open_study(load(str(tiny)), progress=False)
 

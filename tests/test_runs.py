@@ -4,8 +4,6 @@ import shutil
 import threading
 import time
 from contextlib import ExitStack
-from pathlib import Path
-from typing import Any
 from unittest.mock import Mock
 
 import marks
@@ -103,7 +101,7 @@ def test_an_unreadable_run_is_neither_missing_nor_fatal(specs, trainings, file):
 
 
 def test_weights_and_checkpoints_of_others_are_not_used(specs, monkeypatch):
-    def stop(*arguments: Any):
+    def stop(*arguments):
         save_checkpoint(*arguments)
         raise Interrupted("stopped")
 
@@ -220,7 +218,7 @@ ALL = ["cuda:0", "cuda:1", "cuda:2"]
 
 
 @pytest.fixture
-def three_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def three_gpus(monkeypatch, tmp_path):
     monkeypatch.setattr(runner, "choose_device", lambda device: "cuda" if device == "auto" else device)
     monkeypatch.setattr(runner.torch.cuda, "device_count", lambda: 3)
     monkeypatch.setattr(runner, "WAIT", 0.001)

@@ -1,7 +1,6 @@
 """Counts patch by patch and window by window: they sum up to stored scores, and every known pixel counts once."""
 
 import json
-from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +32,7 @@ class Bright(nn.Module):
         return x[:, :1]
 
 
-def score(area, model=None, times=1, **recipe: Any):
+def score(area, model=None, times=1, **recipe):
     patch_set, made = area
     model = model or Bright()
     counts = scoring.window_counts(model, patch_set, [made] * times, Recipe(**recipe), progress=False)

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-from typing import Any
 
 import jupytext
 import numpy as np
@@ -246,7 +245,7 @@ def test_the_loop_shown_in_chapter_05_trains_as_the_engine_does(part, tmp_path):
     cells = jupytext.read(ROOT / "notebooks" / "05_experiment_2_single.py").cells
     (shown,) = [cell.source for cell in cells if cell.source.count("def train_plainly")]
     assert len(shown.splitlines()) <= 30
-    chapter: dict[str, Any] = {}
+    chapter = {}
     exec(shown, chapter)
     spec = run_spec(recipe=Recipe(batch_size=8, epochs=3, lr=0.05, gamma=0.9, momentum=0.9, keep="last"))
     train(spec, part, tmp_path)

@@ -23,7 +23,6 @@ cloud[200:300, 300:450] = 1
 scene = Scene("a", "made", write_tif(folder / "a.tif", image), BANDS)
 dem = write_tif(folder / "dem.tif", np.tile(np.arange(700, dtype=np.float32), (600, 1)))
 weights = write_weights(folder / "w.safetensors", areas={"made": {"patch_size": 64}})
-settings = mapping.MapSettings(
-    threshold=median(scene, weights, folder / "first"), dem=dem, clouds=write_tif(folder / "clouds.tif", cloud)
-)
+clouds, threshold = write_tif(folder / "clouds.tif", cloud), median(scene, weights, folder / "first")
+settings = mapping.MapSettings(threshold=threshold, dem=dem, clouds=clouds)
 mapping.map_scene(scene, weights, folder / "map", settings, progress=False)
