@@ -91,12 +91,11 @@ def patches() -> Findings:
     """Number of patches and their landslide share in the three splits (Table 2)."""
     shares = paper.table(2).set_index("study_area")[_SPLITS]
     smallest, gaps, room = shares.min(axis=1), shares.max(axis=1) - shares.min(axis=1), rules.ROOM
+    relative = gaps / smallest
     total, said = int(_of_areas()["patches"].sum()), int(published(3).loc[_OURS, "patches"])
     return {
         "split_difference/points": _gaps(gaps, room + 0 * gaps, f"{100 * gaps.max():.2f} points"),
-        "split_difference/relative": _gaps(
-            gaps / smallest, room / smallest, f"{(gaps / smallest).max():.1%} of the smallest share"
-        ),
+        "split_difference/relative": _gaps(relative, room / smallest, f"{relative.max():.1%} of the smallest share"),
         "total": equals("patches", total, f"{total:,} in the rows together"),
         "table_3_patches": holds_if(said == total, f"{said:,} here, {total:,} there"),
     }
@@ -119,22 +118,19 @@ def volume() -> Findings:
     """In which respects LMHLD is ahead of the others in Table 3."""
     table, areas = published(3), _of_areas()
     ours, others = table.loc[_OURS], table.drop(index=_OURS)
-    most, missing = others["patches"].idxmax(), others.index[others["patch_size"] == "-"]
+    next_patches, missing = others["patches"].max(), others.index[others["patch_size"] == "-"]
+    numbers = f"{ours['patches']:,}; next {others['patches'].idxmax()}, {next_patches:,}"
     pixels = int((areas["patches"] * areas["patch_size"] ** 2).sum())
     theirs = others["patches"] * pd.to_numeric(others["patch_size"], errors="coerce") ** 2
     millions = f"{pixels / 1e6:,.0f} million (Table 2); {theirs.idxmax()}: {theirs.max() / 1e6:,.0f} million"
     sensors = table["sensors"].map(lambda cell: len(set(cell.split(", "))))
     as_many = sensors.drop(_OURS)[lambda counts: counts >= sensors[_OURS]]
     more = ", ".join(f"{number} of {name}" for name, number in as_many.items()) or "fewer of all others"
+    kinds = f"{sensors[_OURS]} of {_OURS}; {more}"
     return {
-        "volume/patches": holds_if(
-            ours["patches"] > others["patches"].max(),
-            f"{ours['patches']:,}; next {most}, {others['patches'].max():,}",
-        ),
+        "volume/patches": holds_if(ours["patches"] > next_patches, numbers),
         "volume/pixels": holds_if(pixels > theirs.max(), millions, f"no patch size is given for {', '.join(missing)}"),
-        "sensor_diversity": holds_if(
-            as_many.empty, f"{sensors[_OURS]} of {_OURS}; {more}", "WorldView2/3 counted as one"
-        ),
+        "sensor_diversity": holds_if(as_many.empty, kinds, "WorldView2/3 counted as one"),
     }
 
 
@@ -179,12 +175,11 @@ def patch_sizes() -> Findings:
     quartiles = quoted("quartile_1").number, quoted("quartile_2").number, quoted("quartile_3").number
     sides = ", ".join(f"{(pixels / quoted('fill').number) ** 0.5:.1f}" for pixels in quartiles)
     chosen = tuple(map(str, candidate_sizes(quartiles, [int(size) for size in quoted("default_sizes").values])))
+    nearest = f"sides of {sides}; nearest default sizes {', '.join(chosen)}"
     f1 = published(4)["f1"].unstack("patch_size").reindex(list(paper.MODELS.values()))
     size = int(quoted("best_size").number)
     return {
-        "candidates": holds_if(
-            chosen == quoted("candidates").values, f"sides of {sides}; nearest default sizes {', '.join(chosen)}"
-        ),
+        "candidates": holds_if(chosen == quoted("candidates").values, nearest),
         "best_size/mean": _best_size("mean", f1.mean()),
         "best_size/highest": _best_size("highest", f1.max()),
         "best_size/each": rules.all_above(f1[size] - f1.drop(columns=size).max(axis=1), "models"),

@@ -55,13 +55,9 @@ def leading_models() -> Findings:
     others = (f"{paper.area_name(str(area))} {model}" for area, model in first.items() if model != leader)
     mean = f"mean F1 over areas: {listing(means.head(2))}; first in {(first == leader).sum()} of {len(table)} areas"
     row: Any = table.loc[quoted("easiest_area").values[0]]
-    besides = row.drop(leader)
+    besides, ahead = row.drop(leader), above(means[leader] - means.drop(leader).max(), ROOM)
     return {
-        "leader": Finding(
-            mean,
-            above(means[leader] - means.drop(leader).max(), ROOM),
-            detail=f"in the other areas: {', '.join(others)}",
-        ),
+        "leader": Finding(mean, ahead, detail=f"in the other areas: {', '.join(others)}"),
         "easiest_f1/besides": equals("easiest_f1", row.max(), f"{row.max():.4f} ({row.idxmax()})"),
         "easiest_f1/except": equals("easiest_f1", besides.max(), f"{besides.max():.4f} ({besides.idxmax()})"),
     }
@@ -106,12 +102,11 @@ def mix() -> Findings:
     at_128, at_224 = (_minus_single(6, quoted(f"areas_at_{size}").values) for size in (128, 224))
     by_area = at_224["f1"].unstack("area")[list(quoted("areas_at_224").values)].rename(columns=paper.area_name)
     means = (f"{n} {v.mean():+.4f} (higher for {(v > 0).sum()} of {len(v)})" for n, v in by_area.items())
+    verdict = rules.worst(above(mean, ROOM) for mean in by_area.mean())
     return {
         "better_at_128/f1": all_above(_named(at_128["f1"]), "scores"),
         "better_at_128/all": all_above(_named(at_128), "scores"),
-        "improved_at_224": Finding(
-            f"F1 on average: {', '.join(means)}", rules.worst(above(mean, ROOM) for mean in by_area.mean())
-        ),
+        "improved_at_224": Finding(f"F1 on average: {', '.join(means)}", verdict),
     }
 
 
@@ -121,13 +116,10 @@ def part() -> Findings:
     f1, gap, order = table["f1"], table["precision"] - table["recall"], quoted("order_f1")
     others, rest = f1.drop(exception), f1.drop([best, exception])
     spread, behind = f1.max() - f1.min(), f1[best] - rest.min()
-    larger = listing(gap[gap > gap[best]])
+    larger, within = listing(gap[gap > gap[best]]), rules.at_most(spread, order.number, order.half + ROOM)
+    spans = f"F1 of the models in Table 7 spans {spread:.4f}"
     return {
-        "f1_difference/models": Finding(
-            f"F1 of the models in Table 7 spans {spread:.4f}",
-            rules.at_most(spread, order.number, order.half + ROOM),
-            detail=f"{others.max() - others.min():.4f} without {exception}",
-        ),
+        "f1_difference/models": Finding(spans, within, detail=f"{others.max() - others.min():.4f} without {exception}"),
         "conservative_gap": equals("conservative_gap", gap[best], f"{gap[best]:.4f} (Table 7)", inherited=ROOM),
         "less_conservative": _smaller_gaps(gap, "less_conservative", f"larger still: {larger}"),
         "more_stable/gap": _smaller_gaps(gap, "state_of_the_art"),
