@@ -67,7 +67,8 @@ class Graph:
 def graph(name: str, width: int | None = None) -> Graph:
     """Return a network's blocks (called by ``forward``) as connected by its own code, with all heads if supervised."""
     model = architecture.empty(name, width)
-    tracer = _Blocks()
+    tracer = fx.Tracer()
+    tracer.is_leaf_module = lambda *_: True  # type: ignore[method-assign]  # each module called is one operation
     tracer.traced_func_name = "supervised" if hasattr(model, "supervised") else "forward"
     module = fx.GraphModule(model, tracer.trace(model))
     ShapeProp(module).propagate(torch.zeros(1, architecture.BANDS, SIZE, SIZE, device="meta"))
@@ -119,13 +120,6 @@ def _layer_name(module: nn.Module) -> str:
     if isinstance(module, nn.Conv2d):
         return f"conv {module.kernel_size[0]}×{module.kernel_size[1]}"
     return type(module).__name__
-
-
-class _Blocks(fx.Tracer):
-    """Traces each module that a network calls as one operation."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return True
 
 
 def _is_map(node: fx.Node) -> bool:
