@@ -48,10 +48,8 @@ _PACKAGES = (
     "anatomy", "audit", "book", "config", "evaluation", "experiments", "inventory", "mapping", "models", "paper",
     "patches", "plots", "runs", "scenes", "sources", "training", "twin", "widgets",
 )  # fmt: skip
-_NAMES = {
-    **dict.fromkeys(("open", "Book", "tidy"), "book.face"),
-    **{"exercise": "book.exercises", "ledger": "book.ledger", "learn": "mapping", "view": "mapping.page"},
-}
+_NAMES = dict.fromkeys(("open", "Book", "tidy"), "book.face")
+_NAMES |= {"exercise": "book.exercises", "ledger": "book.ledger", "learn": "mapping", "view": "mapping.page"}
 """Names that this module exports, and the module that each is in, or is."""
 
 if TYPE_CHECKING:

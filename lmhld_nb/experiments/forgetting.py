@@ -49,9 +49,7 @@ def forgetting(run: Run) -> float:
 
     The highest F1 after any earlier stage minus the last one, averaged over earlier areas; undefined F1 counts as 0.
     """
-    after = [
-        {area: np.nan_to_num(counts.f1) for area, counts in counts_by_area(stage).items()} for stage in stages_of(run)
-    ]
+    after = [{area: np.nan_to_num(of.f1) for area, of in counts_by_area(stage).items()} for stage in stages_of(run)]
     if len(after) < 2:
         return float("nan")
     areas = list(after[-1])[:-1]

@@ -111,6 +111,7 @@ def mlm(card: dict[str, Any], model: nn.Module, deepness: bool) -> dict[str, Any
     kind = {"dim_order": ["batch", "channel", "height", "width"], "data_type": "float32"}
     scaling = [{"type": "scale", "value": 255}] * len(card["bands"]) if deepness else None
     given = {"shape": [-1, len(card["bands"]), side, side], **kind}
+    image = {"name": "image", "bands": card["bands"], "input": given, "value_scaling": scaling, "resize_type": None}
     made = {"shape": [-1, 2 if deepness else 1, side, side], **kind}
     classes = [{"value": int(value), "name": name} for value, name in CLASSES.items()]
     return {
@@ -119,9 +120,7 @@ def mlm(card: dict[str, Any], model: nn.Module, deepness: bool) -> dict[str, Any
         "mlm:tasks": tasks,
         "mlm:framework": "ONNX",
         "mlm:total_parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "mlm:input": [
-            {"name": "image", "bands": card["bands"], "input": given, "value_scaling": scaling, "resize_type": None}
-        ],
+        "mlm:input": [image],
         "mlm:output": [{"name": "probability", "tasks": tasks, "result": made, "classification:classes": classes}],
     }
 
