@@ -147,10 +147,9 @@ def test_bands_are_matched_by_name_and_others_do_no_harm(tmp_path, weights):
     assert names(tmp_path / "three") == SCORED
 
 
-@pytest.mark.parametrize(
-    ("module", "function"),
-    [(prediction, "_forward"), (prediction, "read_checked"), (outlines, "outline"), (files, "draw_overlay")],
-)
+@pytest.mark.parametrize(("module", "function"), [
+    (prediction, "_forward"), (prediction, "read_checked"), (outlines, "outline"), (files, "draw_overlay"),
+])  # fmt: skip
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device"), ValueError("x")])
 def test_an_interrupted_map_leaves_nothing(tmp_path, weights, monkeypatch, module, function, error):
     monkeypatch.setattr(module, function, Mock(side_effect=error))
@@ -351,11 +350,14 @@ def scene_of(folder: Path, image: np.ndarray | None = None, **options: Any) -> S
     return Scene("a", "made", write_tif(folder / "a.tif", image, **options), BANDS[: len(image)])
 
 
-def predict(scene: Scene, network: Network, **options: Any) -> np.ndarray:
+def predict(scene: Scene, network: Network, batch_size: int | None = None) -> np.ndarray:
     with (
         scenes.open_image(scene) as image,
-        closing(prediction.predicted_rows(image, BANDS, FLAT, network, 32, **options)) as rows,
+        closing(prediction.predicted_rows(image, BANDS, FLAT, network, 32)) as rows,
+        pytest.MonkeyPatch.context() as patch,
     ):
+        if batch_size:
+            patch.setattr(prediction, "suitable_batch", lambda *_: batch_size)
         bands = list(rows)
     tops = [window.row for window, _ in bands]
     assert tops == list(np.cumsum([0, *(window.height for window, _ in bands[:-1])]))

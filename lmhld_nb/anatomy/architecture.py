@@ -124,13 +124,11 @@ def _side_of(influence: np.ndarray, share: float) -> int:
     return min(2 * half + 1, len(influence))
 
 
-def table(
-    names: Sequence[str], width: Mapping[str, int | None] | None = None, sizes: Sequence[int] = SIZES
-) -> pd.DataFrame:
+def table(names: Sequence[str], width: Mapping[str, int | None] | None = None) -> pd.DataFrame:
     """Return networks' parameters and MACs per patch (macs_SIZE), by name, at a width (empty: as published)."""
     rows = []
     for name in names:
         own = (width or {}).get(name)
-        counts = {f"macs_{size}": macs(name, size, own) for size in sizes}
+        counts = {f"macs_{size}": macs(name, size, own) for size in SIZES}
         rows.append({"width": own, "parameters": parameters(name, own), **counts})
     return pd.DataFrame(rows, index=pd.Index(list(names), name="model")).astype({"width": "Int64"})

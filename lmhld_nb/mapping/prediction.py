@@ -97,26 +97,19 @@ def whole(
 
 
 def predicted_rows(
-    image: Image,
-    bands: tuple[str, ...],
-    statistics: Statistics,
-    network: Network,
-    size: int,
-    overlap: float = 0.5,
-    batch_size: int | None = None,
+    image: Image, bands: tuple[str, ...], statistics: Statistics, network: Network, size: int, overlap: float = 0.5
 ) -> Rows:
     """Yield one strip of rows after another: window and probabilities (rows, cols) float32, −1 for no data.
 
     Memory depends on the image's width only. Windows without data are not predicted; pixels without data, or beyond the
     edge, are set to the mean. Close the generator (`contextlib.closing`) if it is not read to the end: it runs threads.
     ``bands`` are in the network's order, ``statistics`` are those for normalisation, ``size`` is the side of windows in
-    px (a multiple of 16), ``overlap`` the fraction of a window that its neighbour also covers (0 to 0.9),
-    ``batch_size`` None what suits the device. UserError if the image cannot be read, the network returns NaN, or the
-    device runs out of memory.
+    px (a multiple of 16), ``overlap`` the fraction of a window that its neighbour also covers (0 to 0.9). UserError if
+    the image cannot be read, the network returns NaN, or the device runs out of memory.
     """
     step, (height, width) = max(16, int(size * (1 - overlap))), image.shape
     rows, cols = starts(height, size, step), starts(width, size, step)
-    batch_size = batch_size or suitable_batch(network, size)
+    batch_size = suitable_batch(network, size)
     total = np.zeros((size, max(width, size)), np.float32)
     # Every window that contains a pixel with data is predicted, so the sum of the weights is known beforehand.
     down, across = _summed(rows, size, height), _summed(cols, size, width)
