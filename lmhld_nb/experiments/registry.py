@@ -45,10 +45,9 @@ EXPERIMENTS: dict[str, Experiment] = {}
 """Experiments by name, in the order in which plans and tables list them (filled by `lmhld_nb.experiments`)."""
 
 
-def register(experiment: Experiment) -> Experiment:
-    """Add an experiment to the registry and return it."""
+def register(experiment: Experiment) -> None:
+    """Add an experiment to the registry."""
     EXPERIMENTS[experiment.name] = experiment
-    return experiment
 
 
 def experiment_named(text: str) -> Experiment:

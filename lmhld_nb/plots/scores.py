@@ -48,8 +48,7 @@ def score_heatmap(table: pd.DataFrame, scores: Mapping[str, str], rows: str) -> 
     # Side by side if the page is wide enough, else one above the other.
     across = len(scores) if len(scores) * len(names) <= 14 else 1
     panel = (0.5 + 0.62 * len(names), 0.36 * len(lines) + 0.45)
-    shared: dict[str, Any] = {"narrowest": 5.5, "sharey": True, "sharex": True}
-    figure, axes, left, bottom = style.grid(len(scores), panel, (1.6, 1.2), across, **shared)
+    figure, axes, left, bottom = style.grid(len(scores), panel, (1.6, 1.2), across, 5.5, sharey=True, sharex=True)
     for ax, (column, title) in zip(axes, scores.items(), strict=True):
         cells = table[column].unstack("model").reindex(index=lines, columns=names)
         best = cells.max(axis=1 if rows == "area" else 0)
