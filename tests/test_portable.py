@@ -17,9 +17,8 @@ from lmhld_nb.training import hardware
 
 HERE = Path(__file__).parent
 CPU = torch.device("cpu")
-can_be_portable = pytest.mark.skipif(
-    torch.backends.cpu.get_cpu_capability() == "DEFAULT", reason="not portable: this processor has no AVX2"
-)
+CAPABILITY = torch.backends.cpu.get_cpu_capability()
+can_be_portable = pytest.mark.skipif(CAPABILITY == "DEFAULT", reason="not portable: this processor has no AVX2")
 
 
 def printed_by(*program: str, **environment: str) -> list[str]:

@@ -117,10 +117,9 @@ def train_until(step, number, spec, part, folder):
     assert stopped.value.by == number and not (folder / "metrics.json").exists()
 
 
-@pytest.mark.parametrize(
-    ("number", "step", "recipe"),
-    [(signal.SIGTERM, 1, ADAMW), (signal.SIGINT, 23, RECIPE), (signal.SIGINT, 9, AUGMENTED)],
-)
+@pytest.mark.parametrize(("number", "step", "recipe"), [
+    (signal.SIGTERM, 1, ADAMW), (signal.SIGINT, 23, RECIPE), (signal.SIGINT, 9, AUGMENTED),
+])  # fmt: skip
 def test_a_stopped_run_ends_with_the_same_weights(part, tmp_path, signals_heard, number, step, recipe):
     spec = run_spec(recipe=recipe)
     train(spec, part, tmp_path / "whole")
