@@ -17,15 +17,14 @@ def digest_of(path: Path, algorithm: str = "sha256") -> str:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
+# 4 files per run: a cache that is too small is useless
+_digest = lru_cache(maxsize=1 << 20)(lambda path, size, changed: digest_of(path))
+
+
 def digest_once(path: Path) -> str:
     """Return the SHA-256 of a file, read again in this process only if its size or date has changed."""
     status = path.stat()
     return _digest(path, status.st_size, status.st_mtime_ns)
-
-
-@lru_cache(maxsize=1 << 20)  # 4 files per run: a cache that is too small is useless
-def _digest(path: Path, _size: int, _changed: int) -> str:
-    return digest_of(path)
 
 
 def sealed(content: Mapping[str, Any], folder: Path, names: Iterable[str]) -> dict[str, Any]:

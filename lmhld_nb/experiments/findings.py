@@ -26,7 +26,7 @@ def limits(table: pd.DataFrame) -> str:
         "on trainings whose validation still rose": _column(table, "converged") < 1,
     }
     said = [f"{rows.sum()} {text}" for text, rows in weak.items() if rows.any()]
-    return f" Of {many(len(table), 'score')} some rest on little: {', '.join(said)}." if said else ""
+    return f" Of {format_count(len(table), 'score')} some rest on little: {', '.join(said)}." if said else ""
 
 
 def claim(text: str, holds: object) -> str:
@@ -43,13 +43,15 @@ def span(values: pd.Series, form: str = ".3f") -> str:
     return f"{values.mean():{form}} on average ({values.min():{form}} to {values.max():{form}})"
 
 
-def many(count: int, noun: str) -> str:
-    """Return a count with its noun: 1 network, 2 networks."""
-    return f"{count} {noun}{'s' * (count != 1)}"
+def format_count(count: int, thing: str) -> str:
+    """Return a count with its noun: ``1 patch``, ``22 patches``."""
+    ending = "" if count == 1 else "es" if thing.endswith(("ch", "s")) else "s"
+    return f"{count:,} {thing}{ending}"
 
 
-def _title(model: object) -> str:
-    return models.network(str(model)).title
+def network_title(name: object) -> str:
+    """Return a network's name in sentences and figures."""
+    return models.network(str(name)).title
 
 
 def _column(table: pd.DataFrame, name: str) -> pd.Series:
@@ -59,9 +61,9 @@ def _column(table: pd.DataFrame, name: str) -> pd.Series:
 def _same_order(f1: pd.Series, number: int) -> str:
     """Say whether networks (keys of ``f1``) come in the same order as in a table of the paper."""
     published = paper.table(number).groupby("model")["f1"].mean()
-    both = pd.DataFrame({"ours": f1.rename(_title), "published": published}).dropna()
+    both = pd.DataFrame({"ours": f1.rename(network_title), "published": published}).dropna()
     if 2 / factorial(len(both)) > 0.05:  # the smallest p that so few networks can reach
-        return f" {many(len(both), 'network')}: too few to compare their order with the paper's."
+        return f" {format_count(len(both), 'network')}: too few to compare their order with the paper's."
     tau, p = stats.kendalltau(both["ours"], both["published"])
     agrees = "agrees with" if tau > 0 and p < 0.05 else "does not clearly agree with"
     return f" The order of {len(both)} networks {agrees} the paper's (Kendall's tau {tau:.2f}, p {p:.2g})."
@@ -78,8 +80,9 @@ def table5(table: pd.DataFrame) -> str:
     if best.empty:
         return f"{text} One network is finished, so none can be called the best.{limits(table)}"
     text += (
-        f" {_title(wins.index[0])} is best in {wins.iloc[0]} of {many(len(best), 'area')}; the second best lies below "
-        f"the interval of the best over test patches in {low.gt(second['f1']).sum()} of {low.notna().sum()} with one."
+        f" {network_title(wins.index[0])} is best in {wins.iloc[0]} of {format_count(len(best), 'area')}; the second "
+        f"best lies below the interval of the best over test patches in {low.gt(second['f1']).sum()} of "
+        f"{low.notna().sum()} with one."
         + _same_order(table.pivot(index="area", columns="model", values="f1").dropna().mean(), 5)  # complete areas
     )
     if "unet_pp" in set(table["model"]):
@@ -109,7 +112,7 @@ def pooled(table: pd.DataFrame, number: int) -> str:
     if "f1_sd" in best:
         known += [f"standard deviation {best['f1_sd']:.3f} over {best['seeds']:.0f} seeds"]
     return (
-        f"F1 of {many(len(table), 'network')} is {span(table['f1'])}; best is {_title(best['model'])} "
+        f"F1 of {format_count(len(table), 'network')} is {span(table['f1'])}; best is {network_title(best['model'])} "
         f"({'; '.join(known)}). The paper has {span(paper.table(number)['f1'])}, on data of its own."
         + _same_order(table.set_index("model")["f1"], number)
         + limits(table)
@@ -126,9 +129,9 @@ def table6_by_area(table: pd.DataFrame) -> str:
     better, worse = (alone < low).sum(), (alone > high).sum()  # beyond the sampling error of test patches
     holds = False if worse else (by_area > 0).all() if better else None
     return (
-        f"on equal test patches mixing changes F1 by {span(by_area, '+.3f')} in {many(len(by_area), 'area')}. It is "
-        f"better for {(pairs['gain'] > 0).sum()} of {len(pairs)} pairs of trainings; the score alone lies outside the "
-        f"mix's interval over test patches for {better + worse} of the {low.notna().sum()} that have one."
+        f"on equal test patches mixing changes F1 by {span(by_area, '+.3f')} in {format_count(len(by_area), 'area')}. "
+        f"It is better for {(pairs['gain'] > 0).sum()} of {len(pairs)} pairs of trainings; the score alone lies "
+        f"outside the mix's interval over test patches for {better + worse} of the {low.notna().sum()} that have one."
         + claim("models perform better mixed", holds)
         + limits(pairs)
     )
@@ -163,7 +166,7 @@ def table7_beside(table: pd.DataFrame) -> str:
     best = rows[[f"{name}_f1" for name in names]].mean().idxmax() == "part_f1"
     shown = not best or max(chance[: len(names) - 1]) < 0.05  # the lead, if any, is beyond chance
     return (
-        f"of {many(len(rows), 'network')}, {'. '.join(said)}. In the paper {', '.join(published)}."
+        f"of {format_count(len(rows), 'network')}, {'. '.join(said)}. In the paper {', '.join(published)}."
         + claim("part is best", best if sure and shown else None)
     )  # fmt: skip
 
@@ -177,7 +180,7 @@ def order_differences(table: pd.DataFrame) -> str:
     p, text = _column(table, "p").dropna(), "the order hardly matters"
     agrees = f" That {text}, as the paper says, these seeds do not contradict."
     return (
-        f"between orders F1 of a network differs by up to {largest['f1']:.3f} ({_title(largest['model'])}); "
+        f"between orders F1 of a network differs by up to {largest['f1']:.3f} ({network_title(largest['model'])}); "
         f"{(table['f1'] <= published).sum()} of {len(table)} networks stay within the paper's largest difference, "
         f"{published}. Of {len(p)} networks with seeds enough for a test, {(p < 0.05).sum()} differ (p < 0.05)."
         + (agrees if len(p) and (p >= 0.05).all() else claim(text, False if len(p) else None))
@@ -191,8 +194,8 @@ def forgetting(table: pd.DataFrame) -> str:
         return "no chain has two stages, so there was nothing to forget."
     alike = len(lost) > 1 and lost.min() * lost.max() > 0
     return (
-        f"in {many(len(lost), 'chain')} areas lose {span(lost)} of the highest F1 that they had; through each area's "
-        f"own input convolution F1 changes by {span(table['own_input_f1'] - table['f1'], '+.3f')}."
+        f"in {format_count(len(lost), 'chain')} areas lose {span(lost)} of the highest F1 that they had; through each "
+        f"area's own input convolution F1 changes by {span(table['own_input_f1'] - table['f1'], '+.3f')}."
         + claim("nothing learnt before is lost", lost.mean() <= 0 if alike else None)
     )
 
@@ -218,8 +221,8 @@ def table4(table: pd.DataFrame) -> str:
     best = table.nlargest(1, "f1").iloc[0]
     interval = intervals.Interval(*best.reindex(["f1", "f1_low", "f1_high"]).astype(float))
     return (
-        f"F1 on the whole area is {span(table['f1'])}; best is {_title(best['model'])} at {best['patch_size']} px in "
-        f"{paper.area_name(best['area'])} ({interval.describe()}). Outside the training patches F1 differs by "
+        f"F1 on the whole area is {span(table['f1'])}; best is {network_title(best['model'])} at {best['patch_size']} "
+        f"px in {paper.area_name(best['area'])} ({interval.describe()}). Outside the training patches F1 differs by "
         f"{lost['f1']:+.3f}, precision by {lost['precision']:+.3f}, recall by {lost['recall']:+.3f}. The paper (F1 "
         f"{span(paper.table(4)['f1'])} in Wenchuan) does not say which of the two it gives." + limits(table)
     )
@@ -247,7 +250,7 @@ def recipe_study(table: pd.DataFrame) -> str:
     rows = table.sort_values("f1", ascending=False, kind="stable")
     rows = rows[rows.groupby("batch_size")["epochs"].transform("nunique") > 1]  # where there is something to compare
     if rows.empty:
-        return f"{many(len(table), 'combination')} finished, of one number of epochs each: nothing to compare."
+        return f"{format_count(len(table), 'combination')} finished, of one number of epochs each: nothing to compare."
     best, longest = rows.iloc[0], rows.groupby("batch_size")["epochs"].first() == rows["epochs"].max()
     shorter = rows["f1"][rows["epochs"] < rows["epochs"].max()].max()
     longer = rows[rows["epochs"] == rows["epochs"].max()]

@@ -71,8 +71,7 @@ def left_out_table(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
 
 def fetched(study: Study, on_missing: str = "train") -> pd.DataFrame | None:
     """Return `left_out_table` of the runs that `Study.fetch` returns; None if there are none."""
-    made = study.profile.makes("leave_one_out")
-    if not made or (on_missing == "skip" and not study.finished(specs(study))):
+    if not study.profile.makes("leave_one_out") or (on_missing == "skip" and not study.finished(specs(study))):
         return None
     return left_out_table(study, study.fetch(specs(study), on_missing))
 

@@ -265,11 +265,6 @@ def _scored_alike(rows: Sequence[Mapping[str, Any]], areas: Set[str], own: Set[s
     return score_table(alike, ["model"])[columns] if alike else pd.DataFrame(columns=columns)
 
 
-def _narrow(settings: Part, models: Sequence[str], _: Sequence[str]) -> Part:
-    is_left = not models or settings.compared in models
-    return settings if is_left else settings.model_copy(update={"compared": models[0]})
-
-
 register(Experiment(
     name="part", number=4, title="part", settings=Part, specs=specs, tables={"table7": table_7},
     findings={
@@ -277,5 +272,8 @@ register(Experiment(
         "order_differences": findings.order_differences, "forgetting": findings.forgetting,
         "strategies": findings.strategies, "fig15_predictions": findings.examples,
     },
-    used_areas=("areas",), known_areas=("first", "permuted", "last"), narrow=_narrow,
+    used_areas=("areas",), known_areas=("first", "permuted", "last"),
+    narrow=lambda settings, models, _: settings.model_copy(
+        update={} if not models or settings.compared in models else {"compared": models[0]}
+    ),
 ))  # fmt: skip

@@ -49,6 +49,5 @@ def recipe_table(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
 
 register(Experiment(
     name="recipe", title="batch size and epochs", settings=RecipeStudy, specs=specs,
-    tables={"recipe_study": recipe_table}, used_areas=("area",),
-    findings={"recipe_study": findings.recipe_study},
+    tables={"recipe_study": recipe_table}, findings={"recipe_study": findings.recipe_study}, used_areas=("area",),
 ))  # fmt: skip

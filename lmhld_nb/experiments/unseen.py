@@ -67,8 +67,7 @@ def specs(study: Study) -> list[RunSpec]:
 
 def event_networks(study: Study, events: Events) -> list[RunSpec]:
     """Return the networks that map events: last stages of LMHLD_part in the first order, on these bands, by seed."""
-    rule = study.profile.patches
-    rule = rule.model_copy(update={"bands": events.bands or rule.bands})
+    rule = study.profile.patches.model_copy(update={"bands": events.bands} if events.bands else {})
     chained = replace(study, profile=study.profile.model_copy(update={"patches": rule}))
     return part.last_stages(chained, part.first_order(chained), networks=(study.settings("unseen").model,))
 
@@ -253,7 +252,7 @@ def found_shares(table: pd.DataFrame) -> str:
     mapped, true = rows["mapped_share"], rows["prevalence"]
     more = f"more than twice as much is mapped at {(mapped > 2 * true).sum()} of {len(rows)}"
     told = f"{findings.span(mapped, '.0f')} % of the scene are mapped, {findings.span(true, '.0f')} % are landslide"
-    return f"of {findings.many(len(rows), 'event')} {told}; {more}."
+    return f"of {findings.format_count(len(rows), 'event')} {told}; {more}."
 
 
 def found_scores(table: pd.DataFrame) -> str:

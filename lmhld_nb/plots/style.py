@@ -12,7 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, Normalize, to_rgb
 from matplotlib.figure import Figure
 
-from lmhld_nb import models, paper
+from lmhld_nb import paper
+from lmhld_nb.experiments.findings import format_count as format_count
+from lmhld_nb.experiments.findings import network_title as network_title
 from lmhld_nb.paper import area_name as area_name
 
 RGB = tuple[float, float, float]
@@ -39,17 +41,6 @@ def tint(colour: Sequence[float], strength: float) -> RGB:
     """Return a colour mixed with white: 1 leaves it unchanged, 0 is white."""
     red, green, blue = (1 - strength * (1 - value) for value in colour)
     return red, green, blue
-
-
-def network_title(name: str) -> str:
-    """Return a network's name in figures."""
-    return models.network(name).title
-
-
-def format_count(count: int, thing: str) -> str:
-    """Return a count with its noun: ``1 patch``, ``22 patches``."""
-    ending = "" if count == 1 else "es" if thing.endswith(("ch", "s")) else "s"
-    return f"{count:,} {thing}{ending}"
 
 
 def by_network(table: pd.DataFrame, column: str) -> str:

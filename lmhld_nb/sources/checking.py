@@ -19,15 +19,14 @@ def check(path: Path) -> str:
         return _describe_folder(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file or folder; correct the path")
-    suffix = path.suffix.lower()
     if path.name.lower().endswith(vectors.SUFFIXES):
         return "\n".join(_describe_layer(path, name, kind) for name, kind in vectors.layers(path).items())
-    if suffix in files.SUFFIXES:
+    if path.suffix.lower() in files.SUFFIXES:
         keys: list[str | None] = [*arrays.array_keys(path)] if arrays.is_array_file(path) else []
         return "\n".join(_describe_image(path, key) for key in keys or [None])
     if archives.is_archive(path):
-        size = f"archive, {path.stat().st_size / 1e6:.1f} MB"
-        return f"{path.name}: {size}; adopt it with `lmhld data get NAME --from {path}`"
+        size = path.stat().st_size / 1e6
+        return f"{path.name}: archive, {size:.1f} MB; adopt it with `lmhld data get NAME --from {path}`"
     raise UserError(f"{path}: neither image, polygons nor archive; give one of {', '.join(files.SUFFIXES)}")
 
 
