@@ -34,6 +34,8 @@ recipe: {batch_size: 4, epochs: 3, lr: 0.05, gamma: 0.9, momentum: 0.9}
 """
 
 
+for name in ("LMHLD_DATA", "LMHLD_RUNS"):  # they would take precedence over a test's own LMHLD_WORKDIR
+    os.environ.pop(name, None)
 settings.register_profile("book", deadline=None)  # other programs want the cores too
 settings.load_profile("book")
 QUIET = Execution(progress=False)
@@ -74,7 +76,6 @@ def tiny(twin_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     """The file of a two-area profile on the twin, in a working folder whose run store is empty."""
     monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path / "work"))
     monkeypatch.setenv("LMHLD_DATA", str(twin_data))
-    monkeypatch.delenv("LMHLD_RUNS", raising=False)
     path = tmp_path / "tiny.yaml"
     path.write_text(TINY, encoding="utf-8")
     return path
@@ -105,7 +106,6 @@ def stages(areas: tuple[Path, list[PatchSpec]], tmp_path: Path, monkeypatch: pyt
     """The PatchSpecs of three areas; runs go into a folder of one's own."""
     monkeypatch.setenv("LMHLD_DATA", str(areas[0]))
     monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path / "work"))
-    monkeypatch.delenv("LMHLD_RUNS", raising=False)
     return areas[1]
 
 

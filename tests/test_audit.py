@@ -42,14 +42,12 @@ def part_of(text, section):
         return text[text.index("## References") :]
     if section.startswith("section "):
         number = re.escape(section.removeprefix("section "))
-        found = re.search(rf"^#+ \**{number} .*?(?=^#+ \**(?:\d|CRedit))", text, re.M | re.S)
-        assert found, section
-        return found[0]
-    if section == "formula (3)":
-        return next(line for line in text.splitlines() if line.endswith("\\quad (3)$$"))
-    kind, number = section.split()
-    label = {"Table": f"Table {number}", "Figure": rf"Fig\. {number}"}[kind]
-    found = re.search(rf"^\**{label}\b.*$", text, re.M)
+        pattern = rf"^#+ \**{number} .*?(?=^#+ \**(?:\d|CRedit))"
+    elif section == "formula (3)":
+        pattern = r"^[^\n]*\\quad \(3\)\$\$$"
+    else:
+        pattern = rf"^\**{re.escape(section.replace('Figure', 'Fig.'))}\b[^\n]*$"
+    found = re.search(pattern, text, re.M | re.S)
     assert found, section
     return found[0]
 

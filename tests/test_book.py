@@ -182,8 +182,6 @@ def test_the_book_runs_on_data_of_ones_own(tmp_path, monkeypatch):
     write_tif(tmp_path / "mine" / "images" / "a.tif", image_of(mask), nodata=0)
     write_tif(tmp_path / "mine" / "masks" / "a.TIFF", mask.astype("uint8"))
     monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path / "work"))
-    monkeypatch.delenv("LMHLD_DATA", raising=False)
-    monkeypatch.delenv("LMHLD_RUNS", raising=False)
     own = {"folder": str(tmp_path / "mine"), "epochs": 2, "chapters": "[2, 05]", "bands": "blue green red nir"}
     chapters.execute(ROOT / "notebooks" / "my_data.py", tmp_path / "out.ipynb", own)
     figures = tmp_path / "work" / "build" / "my-data" / "figures"

@@ -49,7 +49,6 @@ def path(tmp_path: Path) -> Path:
 def own(tmp_path, monkeypatch):
     """Adopt a folder of images and masks by a description with other keys."""
     monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path / "work"))
-    monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "work" / "data"))
     catalogue = tmp_path / "work" / "params" / "data"
     catalogue.mkdir(parents=True)
 

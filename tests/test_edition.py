@@ -197,19 +197,15 @@ def test_the_ledger_names_keys_of_profiles_and_has_a_page_and_a_table():
     refuses(r"no open point has the key 'recipe\.los'; choose from", ledger.table, ["recipe.los"])
 
 
-def tidied(frame: pd.DataFrame) -> Tag:
-    table = BeautifulSoup(frame.to_html(), "html.parser").find("table")
-    finish.tidy_table(table)
-    return table
-
-
 def texts(table: Tag) -> list[list[str]]:
     return [[each.get_text() for each in row.find_all(["th", "td"])] for row in table.find_all("tr")]
 
 
 def test_a_table_has_one_header_row_and_numbers_on_the_right() -> None:
     index = pd.Index(["rio", "gorkha", "taiwan"], name="area")
-    table = tidied(pd.DataFrame({"f1": [0.5, None, -1e-9], "why": ["1 of 2", "3", "4"]}, index=index))
+    frame = pd.DataFrame({"f1": [0.5, None, -1e-9], "why": ["1 of 2", "3", "4"]}, index=index)
+    table = BeautifulSoup(frame.to_html(), "html.parser").find("table")
+    finish.tidy_table(table)
     assert texts(table)[0] == ["area", "f1", "why"]
     assert [head["scope"] for head in table.find_all("th")] == ["col"] * 3 + ["row"] * 3
     assert "sortable" in table["class"].split() and not table.has_attr("border")

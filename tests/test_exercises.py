@@ -85,10 +85,8 @@ def test_solutions_pass_and_stubs_and_mistakes_do_not(number, tiny):
 def nonsense(start: str) -> list[str]:
     open_names = re.findall(r"^(\w+) = \.\.\.", start, re.M)
     functions = re.findall(r"^def (\w+)\(", start, re.M)
-    return [
-        *(f"{name} = {value}" for name in open_names for value in ("None", "-1", "'word'")),
-        *(f"{name} = lambda *_: {value}" for name in functions for value in ("None", "'word'")),
-    ]
+    wrong = [f"{name} = {value}" for name in open_names for value in ("None", "-1", "'word'")]
+    return wrong + [f"{name} = lambda *_: {value}" for name in functions for value in ("None", "'word'")]
 
 
 def test_a_check_says_which_exercise_and_why(capsys):

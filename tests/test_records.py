@@ -39,7 +39,6 @@ def home(twin_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LMHLD_WORKDIR", str(folder))
         patch.setenv("LMHLD_DATA", str(twin_data))
-        patch.delenv("LMHLD_RUNS", raising=False)
         patch.setattr(records, "path", lambda profile: folder / f"{profile}.tar.xz")
         specs = single.specs(study(folder))
         made = runs.make_runs(specs, 1, QUIET, {specs[0].run_id})

@@ -42,10 +42,6 @@ THEIRS += ["landmark-complementary-is-top-level", "landmark-contentinfo-is-top-l
 THEIRS += ["landmark-no-duplicate-contentinfo"]
 
 
-def address(page: str) -> str:
-    return (SITE / page).as_uri()
-
-
 class Watched:
     """Pages opened one after another, and what went wrong on the last."""
 
@@ -71,7 +67,7 @@ class Watched:
         page.on("pageerror", lambda error: self.wrong.append(str(error)))
         page.on("requestfailed", lambda request: self.wrong.append(f"not loaded: {request.url}"))
         page.on("request", self._on_request)
-        page.goto(address(name), wait_until="load")
+        page.goto((SITE / name).as_uri(), wait_until="load")
         return page
 
     @property
@@ -92,11 +88,6 @@ def context(viewport: dict[str, int], scheme: str) -> Callable[[Browser], Watche
 light, dark, phone = context(DESKTOP, "light"), context(DESKTOP, "dark"), context(PHONE, "light")
 
 
-def scrolled(page: Page) -> None:
-    """Bring every picture into view once, so that those loaded late are loaded, and wait for them."""
-    page.evaluate(SCRIPTS["show_all"])
-
-
 def complaints(page: Page, rules: list[str] | None = None) -> list[str]:
     """Return what axe-core finds: rule, first element, and why."""
     if not page.evaluate("typeof window.axe === 'object'"):
@@ -114,7 +105,7 @@ def complaints(page: Page, rules: list[str] | None = None) -> list[str]:
 @pytest.mark.parametrize("name", OPENED)
 def test_a_page_opens_whole_and_light(light: Watched, name: str) -> None:
     page = light.open(name)
-    scrolled(page)
+    page.evaluate(SCRIPTS["show_all"])  # also the pictures that are loaded late
     assert not light.wrong
     assert light.weight < LARGEST, f"{light.weight / 1e6:.1f} MB"
     pictures = page.evaluate(SCRIPTS["pictures"])
@@ -133,7 +124,7 @@ def test_a_page_is_readable_in_the_dark_and_fits_a_phone(dark: Watched, phone: W
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
     assert not complaints(page, ["color-contrast"]) and not dark.wrong
     page = phone.open(name)
-    scrolled(page)
+    page.evaluate(SCRIPTS["show_all"])
     wide = page.evaluate(SCRIPTS["wide"])
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], wide
     assert not phone.wrong
@@ -232,7 +223,7 @@ def test_files_are_downloaded_from_numbers_and_chapters(light: Watched) -> None:
 
 def test_search_finds_a_word(light: Watched) -> None:
     page = light.open("search.html")
-    page.goto(address("search.html") + "?q=quartile")
+    page.goto((SITE / "search.html").as_uri() + "?q=quartile")
     page.wait_for_selector(".search-summary:has-text('Search finished')", timeout=20_000)
     links = page.locator("ul.search li a").evaluate_all("links => links.map((link) => link.getAttribute('href'))")
     assert any("chapters/01" in link for link in links) and any("glossary" in link for link in links)
