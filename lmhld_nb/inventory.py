@@ -30,9 +30,9 @@ def scene_sizes(scene: Scene, rows_at_once: int = 512) -> np.ndarray:
         return components((labels.read(window),) for window in strips)["size_px"].to_numpy()
 
 
-def area_sizes(area_scenes: Sequence[Scene]) -> np.ndarray:
-    """Return the pixels of each landslide of an area's scenes; UserError if there is none."""
-    sizes = np.concatenate([scene_sizes(scene) for scene in area_scenes])
+def area_sizes(area_scenes: Sequence[Scene], read: Sequence[np.ndarray] = ()) -> np.ndarray:
+    """Return the pixels of each landslide of an area's scenes (``read``: of each); UserError if there is none."""
+    sizes = np.concatenate(read or [scene_sizes(scene) for scene in area_scenes])
     if len(sizes) == 0:
         first, *others = area_scenes
         source = first.mask or first.polygons or first.image

@@ -36,7 +36,7 @@ def patch_explorer(book: Book, area: str | None = None) -> ipywidgets.VBox:
     first = area if area in book.areas else book.areas[0]
     sizes = tuple(sorted({*patches.SIZES, *map(book.patch_size, book.areas)}))
     by_area = book.scenes()
-    windows = cache(lambda name: measurements.classify_area_windows(book.dataset, name, sizes, book.bands))
+    windows = cache(lambda name: [measurements.read_scene(one, sizes, book.bands)[0] for one in by_area[name]])
     picture_of = lru_cache(maxsize=32)(lambda scene: preview(scene, book.bands))
 
     areas = [(paper.area_name(name), name) for name in book.areas]
@@ -53,7 +53,7 @@ def patch_explorer(book: Book, area: str | None = None) -> ipywidgets.VBox:
 
     def draw() -> None:
         least = share.value / 100
-        judged = windows(chosen.value)[size.value]  # for a minimum share of 0
+        judged = [of_scene[size.value] for of_scene in windows(chosen.value)]  # for a minimum share of 0
         reasons = [np.where((reason == "") & (shares < least), "share", reason) for reason, shares in judged]
         pixels, step = picture_of(by_area[chosen.value][scene.value])
         here = reasons[scene.value]

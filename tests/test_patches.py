@@ -3,6 +3,7 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,10 @@ from made import blobs, image_of, refuses, scene, write_tif
 from scipy import ndimage
 
 from lmhld_nb import inventory, patches
-from lmhld_nb.patches import patch_sets, splits
+from lmhld_nb.config import UserError
+from lmhld_nb.patches import measurements, patch_sets, splits
 from lmhld_nb.patches.patch_sets import PatchSpec, candidate_sizes
+from lmhld_nb.sources import DataSet
 
 
 @pytest.fixture(autouse=True)
@@ -71,15 +74,35 @@ def test_patches_are_the_scenes_pixels_and_counts_add_up(tmp_path):
     assert patch_set.std == pytest.approx(train.std(axis=(0, 2, 3)))
 
 
-def test_nodata_and_unlabelled_windows_are_dropped(tmp_path):
-    mask = np.ones((128, 128), bool)
+def test_windows_of_nodata_or_unlabelled_are_dropped_and_all_are_counted_in_one_reading(tmp_path, monkeypatch):
+    mask, reads = np.ones((128, 128), bool), []
     made, image, codes = scene(tmp_path, mask), image_of(mask), mask.astype(np.uint8)
     image[:, :10, :10] = 0
     codes[100, 100] = 255
     write_tif(made.image, image, nodata=0)
     write_tif(made.mask, codes)
-    patch_set = cut(made)
+    patch_set = cut(made, seed=1)
     assert patch_set.dropped == {"edge": 0, "nodata": 2, "share": 0} and len(patch_set.index) == 14
+    area, read = (made, scene(tmp_path, blobs(250, 250, 90), "b")), measurements.read_scene
+    data = DataSet("made", "Made", True, "", area, "0" * 16)
+    monkeypatch.setattr(measurements, "read_scene", lambda one, *how: reads.append(one.name) or read(one, *how))
+
+    @given(st.sampled_from([32, 64]), st.sampled_from([0.0, 0.1]) | st.floats(0, 0.2), st.booleans())
+    @settings(max_examples=30)
+    def check(size, least, background):
+        one = spec(size=size, min_share=least, background=background)
+        assert measurements.count_patches(data, one) == len(patches.cut(one, area, progress=False).index)
+
+    check()
+    whole = measurements.measure_area(data, "made")
+    assert (whole.quartiles, whole.largest_side) == (inventory.quartiles(inventory.area_sizes(area)), 250)
+    (stored,) = (tmp_path / "data/made/measured").iterdir()
+    monkeypatch.setattr(measurements, "write_json", Mock(side_effect=UserError("read-only")))
+    for text, read_so_far in ((stored.read_text(), "ab"), ("[1", "abab")):  # as stored; damaged, or of another version
+        stored.write_text(text)
+        measurements._MEASURED.clear()  # as in another process
+        assert [measurements.measure_area(data, "made") for _ in range(2)] == [whole] * 2
+        assert "".join(reads) == read_so_far
 
 
 def test_nothing_left_says_which_filter_took_them(tmp_path, made):

@@ -150,14 +150,18 @@ def test_an_outdated_execution_is_not_published(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("name", as_published.LAYOUTS)
-def test_patches_as_they_may_be_published_are_adopted_without_a_word(name, twin_data, tmp_path, monkeypatch):
+def test_patches_as_they_may_be_published_are_adopted_without_a_word(name, twin_data, tmp_path, call, monkeypatch):
     monkeypatch.setenv("LMHLD_DATA", str(twin_data))
     patches = sources.load("twin-smoke")
     counts = {area: 2 if area == "wenchuan" else 12 for area in patches.areas}  # more than there are are repeated
     layout = as_published.LAYOUTS[name]
     assert as_published.write("twin-smoke", tmp_path / "published", layout, counts) == 2 * sum(counts.values())
+    monkeypatch.setenv("LMHLD_WORKDIR", str(tmp_path))
     monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "data"))
-    adopted = sources.get("lmhld", tmp_path / "published", progress=False)
+    assert call("data", "get", "lmhld", "--from", tmp_path / "published", "-q")[0] == 0
+    monkeypatch.setattr("lmhld_nb.patches.measurements.read_scene", lambda *_: pytest.fail("read again by a plan"))
+    assert call("plan", "rehearsal")[0] == 0
+    adopted = sources.load("lmhld")
     assert adopted.areas == tuple(paper.AREAS) and len(adopted.scenes) == sum(counts.values())
     assert {scene.landslide_codes for scene in adopted.scenes} == {(layout.code,)}
     assert any(scene.split for scene in adopted.scenes) == (name == "splits")

@@ -70,7 +70,7 @@ def test_patch_explorer_counts_what_cutting_keeps_and_drops(book, least):
 def test_what_cannot_be_read_is_said_in_one_line(book, monkeypatch):
     error = UserError("scene.tif: cannot be read;\nfetch it <again>")
     with monkeypatch.context() as patch:
-        patch.setattr(measurements, "classify_area_windows", Mock(side_effect=error))
+        patch.setattr(measurements, "read_scene", Mock(side_effect=error))
         panel = widgets.patch_explorer(book, area="gorkha")
         assert error_in(panel) == "scene.tif: cannot be read; fetch it &lt;again&gt;"
         assert not tables(panel), "nothing stale is visible"

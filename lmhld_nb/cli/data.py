@@ -1,11 +1,13 @@
 """``lmhld doctor`` and ``lmhld data``: this machine, and the training data."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lmhld_nb.cli.options import SETTINGS, Quiet, app, argument, option
+from lmhld_nb.config import UserError
 
 
 @app.command(epilog="Example: lmhld doctor")
@@ -40,6 +42,7 @@ def data_get(
 ) -> None:
     """Generate, download or adopt a data set. After an interruption, run it again to continue."""
     from lmhld_nb import sources
+    from lmhld_nb.patches.measurements import measure_area
 
     if name == "weights":
         from lmhld_nb.mapping import start
@@ -48,6 +51,9 @@ def data_get(
         typer.echo("\n".join([str(path), *lines]))
         return
     dataset = sources.get(name, from_path, progress=not quiet, layout=layout)
+    for area in dataset.areas:
+        with suppress(UserError):  # a plan says what is wrong with this area
+            measure_area(dataset, area, quiet=quiet)
     typer.echo(sources.summary(dataset))
 
 

@@ -1,83 +1,96 @@
-"""Measurements of an area's scenes that plans need, made once and stored beside the data."""
+"""Measurements of an area's scenes that plans need, made in one reading and stored beside the data."""
 
+import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
+from pydantic import TypeAdapter
+from tqdm import tqdm
 
 from lmhld_nb import inventory, scenes
 from lmhld_nb.config import UserError, data_dir, safe_name, write_json
-from lmhld_nb.patches.patch_sets import PatchSpec, classify_windows
+from lmhld_nb.patches.patch_sets import CUT_VERSION, SIZES, PatchSpec, classify_windows
+from lmhld_nb.scenes import Scene
 from lmhld_nb.sources import DataSet
 
 
 @dataclass(frozen=True)
 class AreaMeasurements:
-    """Quartiles of an area's landslide sizes in pixels, and the shorter side of its largest scene in pixels."""
+    """What plans need to know of an area."""
 
-    quartiles: tuple[float, float, float]
-    largest_side: int
+    quartiles: tuple[float, float, float]  # of landslide sizes in pixels
+    largest_side: int  # the shorter side of its largest scene in pixels
+    shares: dict[int, list[tuple[float, int]]]  # of landslide in windows without missing data, with counts; by size
 
 
-def measure_area(dataset: DataSet, area: str) -> AreaMeasurements:
-    """Measure an area's scenes once: the result is stored beside the data, under its fingerprint."""
+_MEASURED: dict[Path, AreaMeasurements] = {}  # by file, of this process; also where the file cannot be written
+_STORED = TypeAdapter(AreaMeasurements)
 
-    def measure() -> dict[str, Any]:
-        sides = []
-        for scene in dataset.scenes_of(area):
-            with scenes.open_image(scene) as image:
-                sides.append(min(image.shape))
-        sizes = inventory.area_sizes(dataset.scenes_of(area))
-        return {"quartiles": inventory.quartiles(sizes), "largest_side": max(sides)}
 
-    content = _measure_once(dataset, f"{dataset.fingerprint}-{safe_name(area, 'area')}.json", measure)
-    return AreaMeasurements(tuple(content["quartiles"]), content["largest_side"])
+def measure_area(
+    dataset: DataSet, area: str, bands: Sequence[str] = (), sizes: Sequence[int] = SIZES, quiet: bool | None = None
+) -> AreaMeasurements:
+    """Measure an area's scenes once: the result is stored beside the data, under its fingerprint.
+
+    Data may be missing in ``bands`` (default: those of `scenes.BANDS` that all scenes have, else all). ``quiet`` hides
+    progress (None: outside a terminal). UserError if a scene cannot be read or none has a landslide.
+    """
+    bands = bands or [band for band in scenes.BANDS if band in dataset.bands]
+    measured = json.dumps([CUT_VERSION, dataset.fingerprint, sorted(bands), sizes])
+    name = f"{safe_name(area, 'area')}-{hashlib.sha256(measured.encode()).hexdigest()[:16]}.json"
+    path = data_dir() / safe_name(dataset.name, "data set") / "measured" / name
+    with suppress(OSError, ValueError):  # not measured yet, or unreadable: this only costs time
+        if path not in _MEASURED:
+            _MEASURED[path] = _STORED.validate_json(path.read_bytes())
+    if path not in _MEASURED:
+        area_scenes, landslides, sides = dataset.scenes_of(area), [], []
+        shares = {size: Counter[float]() for size in sizes}
+        for scene in tqdm(area_scenes, f"measure {area}", unit="scene", disable=quiet, leave=False):
+            windows, sizes_px, side = read_scene(scene, sizes, bands)
+            landslides.append(sizes_px)
+            sides.append(side)
+            for size, (reason, share) in windows.items():
+                shares[size].update(share[reason == ""].tolist())
+        quartiles = inventory.quartiles(inventory.area_sizes(area_scenes, landslides))
+        counted = {size: sorted(counter.items()) for size, counter in shares.items()}
+        _MEASURED[path] = AreaMeasurements(quartiles, max(sides), counted)
+        with suppress(UserError):  # a shared, read-only data folder
+            write_json(path, asdict(_MEASURED[path]))
+    return _MEASURED[path]
 
 
 def count_patches(dataset: DataSet, spec: PatchSpec) -> int:
-    """Count the patches of ``spec`` without cutting them, to within a few; once, as in `measure_area`."""
-
-    def measure() -> dict[str, Any]:
-        least = 0.0 if spec.background else spec.min_share
-        windows = classify_area_windows(dataset, spec.area, (spec.size,), spec.bands)[spec.size]
-        counts = [int(((reason == "") & (share >= least)).sum()) for reason, share in windows]
-        return {"patches": sum(counts) // spec.thin}
-
-    return int(_measure_once(dataset, f"{spec.fingerprint_of_patches}-patches.json", measure)["patches"])
+    """Count the patches of ``spec`` without cutting them, to within a few."""
+    least, sizes = 0.0 if spec.background else spec.min_share, SIZES if spec.size in SIZES else (spec.size,)
+    shares = measure_area(dataset, spec.area, spec.bands, sizes).shares[spec.size]
+    return sum(count for share, count in shares if share >= least) // spec.thin
 
 
-def classify_area_windows(
-    dataset: DataSet, area: str, sizes: Sequence[int], bands: tuple[str, ...]
-) -> dict[int, list[tuple[np.ndarray, np.ndarray]]]:
-    """Classify the windows of an area's scenes, read once, at several sizes, by all criteria but the landslide share.
+def read_scene(
+    scene: Scene, sizes: Sequence[int], bands: Sequence[str]
+) -> tuple[dict[int, list[np.ndarray]], np.ndarray, int]:
+    """Read a scene once: its windows, the sizes of its landslides, and its shorter side, in pixels.
 
-    Returns by size, for each scene, reasons and shares as `classify_windows` for a least share of 0.
+    Windows are, by size, reasons and shares as of `classify_windows` for a least share of 0.
     """
     height = math.lcm(*sizes)
     height *= max(1, 512 // height)
-    by_size: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {size: [] for size in sizes}
-    for scene in dataset.scenes_of(area):
-        judged = []  # one entry per strip, with one per size
-        with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
+    judged = []  # one entry per strip, with one per size
+    with scenes.open_image(scene) as image, scenes.open_labels(scene, image) as labels:
+
+        def masks() -> Iterator[tuple[np.ndarray]]:
             for strip in scenes.strips(image.shape, height):
-                valid, codes = image.valid(image.read(strip, bands)), labels.read(strip)
+                valid, codes = image.valid(image.read(strip, bands or scene.bands)), labels.read(strip)
                 judged.append([classify_windows(codes, valid, size, 0.0) for size in sizes])
-        for size, strips in zip(sizes, zip(*judged, strict=True), strict=True):
-            reasons, shares = (np.concatenate(arrays) for arrays in zip(*strips, strict=True))
-            by_size[size].append((reasons, shares))
-    return by_size
+                yield (codes,)
 
-
-def _measure_once(dataset: DataSet, name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return the result of ``measure``, from the file ``name`` beside the data if it exists."""
-    path = data_dir() / safe_name(dataset.name, "data set") / "measured" / name
-    with suppress(OSError, ValueError, TypeError):  # not measured yet, or unreadable: this only costs time
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    content = measure()
-    with suppress(UserError):  # a shared, read-only data folder is measured again each time
-        write_json(path, content)
-    return content
+        landslides = inventory.components(masks())["size_px"].to_numpy()
+    by_size = zip(sizes, zip(*judged, strict=True), strict=True)
+    windows = {size: [np.concatenate(arrays) for arrays in zip(*strips, strict=True)] for size, strips in by_size}
+    return windows, landslides, min(image.shape)

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -49,16 +50,15 @@ class DataSet:
     scenes: tuple[Scene, ...]
     fingerprint: str
 
-    @property
+    @cached_property
     def areas(self) -> tuple[str, ...]:
         """Areas, those of the paper first, in the order of Table 1."""
         return tuple(sorted({scene.area for scene in self.scenes}, key=layouts.area_rank))
 
-    @property
+    @cached_property
     def bands(self) -> tuple[str, ...]:
         """Bands that every scene has, in the first scene's order."""
-        first, *others = (scene.bands for scene in self.scenes)
-        return tuple(band for band in first if all(band in bands for bands in others))
+        return tuple(band for band in self.scenes[0].bands if all(band in scene.bands for scene in self.scenes))
 
     def scenes_of(self, area: str) -> tuple[Scene, ...]:
         """Return the scenes of ``area``; UserError if the data set has no such area."""
@@ -112,7 +112,7 @@ def get(name: str, from_path: Path | None = None, progress: bool = True, layout:
         if isinstance(source, twin.TwinSpec):
             if from_path is not None or layout is not None:
                 raise UserError(f"data set '{name}' is generated, not adopted; leave out --from and --layout")
-            for changed in _changed(home, before) if before is not None else ():  # else they would count as finished
+            for changed in _changed(home, before, *_held(home, before)) if before else ():  # else it counts as finished
                 changed.unlink(missing_ok=True)
             scenes = twin.make(home, source, cores(), progress)
             root, fingerprint = home, twin.fingerprint(source, scenes)
@@ -169,9 +169,8 @@ def _doubts(scenes: Sequence[Scene], layout: layouts.Layout) -> Iterator[str]:
         yield f"{problem}; where nothing was imaged there, declare it as no data (`nodata: 0`)"
 
 
-def _changed(home: Path, state: dict[str, Any]) -> list[Path]:
+def _changed(home: Path, state: dict[str, Any], root: Path, scenes: Sequence[Scene]) -> list[Path]:
     """List the scene files of a prepared data set whose content has changed since it was prepared."""
-    root, scenes = _held(home, state)
     there = [scene for scene in scenes if all(file.is_file() for file in fingerprints.files_of([scene]))]
     hashes = fingerprints.hashes_of(there, root, home / "hashes.json", progress=False)
     return [root / name for name, digest in hashes.items() if digest != state["hashes"].get(name)]
@@ -189,7 +188,7 @@ def load(name: str) -> DataSet:
     if gone := next((file for file in fingerprints.files_of(scenes) if not file.is_file()), None):
         again += " --from FOLDER with its new location" if adopted else ""
         raise _Stale(f"{gone}: a file of data set '{name}' is gone; {again}")
-    if changed := _changed(home, state):
+    if changed := _changed(home, state, root, scenes):
         again = f"run `lmhld data get {name} --from {root}`" if adopted else again
         raise _Stale(f"{changed[0]}: a file of data set '{name}' has changed since; {again}")
     fingerprint = state.get("pixels") or state["fingerprint"]
