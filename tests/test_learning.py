@@ -244,7 +244,7 @@ def test_the_command_learns_from_a_review(tmp_path, call, weights):
     seen = (event.image, tmp_path / "seen.gpkg")
     more = ("--review", "--from", weights, "--also", *seen)
     code, out, err = call("learn", *seen, "--out", tmp_path / "next", *names, *more)
-    assert (code, err) == (0, "") and " joint\n" in out and "landslides, " in out and "held-back F1" in out
+    assert (code, err) == (0, "") and " joint (" in out and "landslides, " in out and "held-back F1" in out
     for match, wrong in (("its own classes", ("--review", "--landslide", "x")), ("--also x: give", ("--also", "x")),
                          ("belong together", ("--class-column", "x")), ("belong together", ("--background", "x")),
                          ("not a directory", ("--out", slides / "x"))):  # fmt: skip
