@@ -152,6 +152,7 @@ def test_areas_left_out_sizes_and_switches_ask_for_patches_and_seeds():
     assert "0.040 above the 10 % rule's 32 px" in say.sizes_compared(table)
     assert "more than seeds explain" in say.sizes_compared(table)
     assert "one seed cannot say" in say.sizes_compared(table.assign(seeds=1, f1_sd=float("nan")))
+    assert "2 seeds cannot say" in say.sizes_compared(table.assign(seeds=2))
     assert "which is the 10 % rule's choice" in say.sizes_compared(table.assign(chosen=[0, 1]))
     change = {"change": "loss: bce", "effect": -0.03, "low": -0.04, "high": -0.01, "effect_sd": 0.01, "seeds": 3}
     switched = pd.DataFrame([{**change, "patches": 40, "same_sign": same} for same in (True, False)])

@@ -85,7 +85,7 @@ def sizes_compared(table: Any) -> str:
     if size == best:
         return f"{told}, which is the 10 % rule's choice ({about})."
     verdict = "that is more than seeds explain" if behind > 2 * deviation else "no more than seeds may explain"
-    weak = "one seed cannot say whether that is luck" if np.isnan(deviation) else verdict
+    weak = f"{_seeds(rows.loc[best])} cannot say whether that is luck" if rows["seeds"].min() < 3 else verdict
     return f"{told}, {behind:.3f} above the 10 % rule's {size} px ({about}): {weak}."
 
 
