@@ -249,7 +249,7 @@ if "LMHLD_part" in compared:
     print(lm.models.network(book.settings("part").compared).title)
 
 # %%
-gap = ["f1_less_part", "f1_less_part_low", "f1_less_part_high"]
+gap = ["f1_minus_part", "f1_minus_part_low", "f1_minus_part_high"]
 spread = ["f1_sd", "forgetting", "forgetting_sd", "seeds"]
 lm.tidy(strategies, ["f1", *gap, *spread, "trained_parameter_steps"])
 

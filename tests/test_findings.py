@@ -46,7 +46,7 @@ def test_part_is_best_where_enough_networks_say_so(networks, part, verdict):
 
 
 def strategies(low: float, high: float) -> pd.DataFrame:
-    gaps = {"f1_less_part": [0, -0.1, 0.0], "f1_less_part_low": [0, low, -1], "f1_less_part_high": [0, high, 1]}
+    gaps = {"f1_minus_part": [0, -0.1, 0.0], "f1_minus_part_low": [0, low, -1], "f1_minus_part_high": [0, high, 1]}
     return pd.DataFrame({"strategy": ["LMHLD_part", "nothing frozen", "EWC"], "seeds": 3, **gaps})
 
 

@@ -116,7 +116,7 @@ def test_tables_of_chains(stages: list[PatchSpec], monkeypatch: pytest.MonkeyPat
     steps = sum(stage.metrics["trained_parameters"] * stage.metrics["steps"] for stage in chain)
     strategies = forgetting.strategy_table(compared)
     assert strategies.loc["LMHLD_part", "trained_parameter_steps"] == steps
-    assert strategies.loc["LMHLD_part", "f1_less_part"] == 0
+    assert strategies.loc["LMHLD_part", "f1_minus_part"] == 0
     assert strategies["f1_low"].isna().all() and strategies["f1_sd"].isna().all()  # few blocks, one seed
     shutil.rmtree(chain[0].folder)
     refuses("a stage of this chain is missing; make it with `lmhld run`", forgetting.stages_of, finals["OD1"][0])

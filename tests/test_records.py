@@ -244,7 +244,11 @@ def test_what_is_recorded_stays_published_on_a_machine_without_it(home, tmp_path
         assert records.path("tiny").read_bytes() == before
     begun = next((tmp_path / "runs").glob("*/metrics.json"))  # being trained again for its weights
     begun.unlink()
-    assert publish.publish_records(str(more)) == 2 and records.path("tiny").read_bytes() == before
+    with publish.lock(begun.parent.name):
+        assert publish.publish_records(str(more)) == 2 and records.path("tiny").read_bytes() == before
+        assert f"{begun.parent.name}: is being trained again" in capsys.readouterr().out and not begun.exists()
+    assert publish.publish_records(str(more)) == 2 and begun.exists(), "broken off: its record is back"
+    begun.unlink()
     records.path("tiny").unlink()
     assert publish.publish_records(str(more)) == 1, "what was never recorded must be finished"
     more.write_text(TINY.replace("epochs: 3", "epochs: 4"), encoding="utf-8")

@@ -23,11 +23,12 @@ from nbformat import NotebookNode
 from lmhld_nb import paper, scenes
 from lmhld_nb.book.chapters import chapters, make, number_of
 from lmhld_nb.book.face import open as open_book
-from lmhld_nb.config import ROOT, UserError, figures_dir, workdir, write_json
+from lmhld_nb.config import ROOT, UserError, figures_dir, runs_dir, workdir, write_json
 from lmhld_nb.experiments import load, open_study, single
 from lmhld_nb.experiments.plan import plan
 from lmhld_nb.mapping import page
 from lmhld_nb.runs import damage, records
+from lmhld_nb.runs.store import RECORDED, Busy, lock
 from lmhld_nb.scenes.rasters import Window
 
 sys.path.insert(0, str(ROOT / "book"))
@@ -124,10 +125,30 @@ def publish_figures(figures: Path, folder: Path, synthetic: bool) -> None:
     print(f"{folder.name}: {sum(path.stat().st_size for path in folder.iterdir()) / 1e6:.1f} MB")
 
 
+def restore_broken_off(recorded: records.Records, run_ids: Collection[str]) -> None:
+    """Put back the records of runs that were being trained again for their weights; name those that still are.
+
+    While that lasts a run counts as unfinished, and tables would be published without it. Checkpoints stay.
+    """
+    for run_id in recorded.runs.keys() & set(run_ids):
+        folder, files = runs_dir() / run_id, recorded.runs[run_id]
+        if (folder / "metrics.json").exists():
+            continue
+        try:
+            with lock(run_id, wait=False):
+                if not (folder / "metrics.json").exists():  # it may just have been finished
+                    for name in sorted({*files, RECORDED}, key=lambda name: name == "metrics.json"):
+                        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                        (folder / name).write_bytes(files.get(name, b""))
+        except Busy:
+            print(f"{run_id}: is being trained again: tables and figures will lack it; publish again afterwards")
+
+
 def publish_records(profile: str) -> int:
     """Write the records of a profile's finished runs; say what is missing.
 
-    What was recorded before is kept, in the run store too. Returns how many runs are recorded.
+    What was recorded before is kept, in the run store too, also where training for its weights was broken off. Returns
+    how many runs are recorded.
     """
     study = open_study(load(profile))
     planned, name = {entry.spec.run_id: entry for entry in plan(study)}, study.profile.name
@@ -135,6 +156,7 @@ def publish_records(profile: str) -> int:
     if path.is_file():
         before = records.read(path, name)
         records.adopt(before, planned)
+        restore_broken_off(before, planned)
     scored = {run_id for run_id, entry in planned.items() if entry.whole_area}
     finished = study.finished([entry.spec for entry in planned.values()], scored)
     new = write_records.of_runs(name, finished)

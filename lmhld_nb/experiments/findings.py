@@ -202,12 +202,12 @@ def forgetting(table: pd.DataFrame) -> str:
 
 def strategies(table: pd.DataFrame) -> str:
     """Say which strategies differ from LMHLD_part by more than the test patches explain, and whether freezing helps."""
-    others = table[table["strategy"] != "LMHLD_part"].set_index("strategy").dropna(subset="f1_less_part")
+    others = table[table["strategy"] != "LMHLD_part"].set_index("strategy").dropna(subset="f1_minus_part")
     if others.empty:
         return "LMHLD_part and another strategy are not both finished, so they cannot be compared."
-    low, high = others["f1_less_part_low"], others["f1_less_part_high"]
+    low, high = others["f1_minus_part_low"], others["f1_minus_part_high"]
     sure = (low > 0) | (high < 0)
-    columns = ["f1_less_part", "f1_less_part_low", "f1_less_part_high"]
+    columns = ["f1_minus_part", "f1_minus_part_low", "f1_minus_part_high"]
     gaps = [f"{name} {intervals.Interval(*row).describe('+.3f')}" for name, row in others[columns].iterrows()]
     text = f"F1 minus that of LMHLD_part (seeds: {others['seeds'].min():.0f}): {', '.join(gaps)}."
     text += f" Beyond what the choice of test patches explains: {', '.join(others.index[sure]) or 'none'}."

@@ -70,7 +70,7 @@ def forgetting_table(finals: Finals) -> pd.DataFrame:
 def strategy_table(finals: Finals) -> pd.DataFrame:
     """Compare the chains of `part.strategies` and the joint trainings by strategy, means over seeds.
 
-    Columns: f1 and f1_less_part (LMHLD_part's on the same patches), each with …_low and …_high, 95 % over the blocks of
+    Columns: f1 and f1_minus_part (LMHLD_part's on the same patches), each with …_low and …_high, 95 % over the blocks of
     test patches of all areas (NaN for fewer than ten); forgetting; f1_sd and forgetting_sd (over seeds, NaN for one);
     seeds, trained_parameter_steps (a cost independent of the machine), seconds, run_ids.
     """
@@ -82,7 +82,7 @@ def strategy_table(finals: Finals) -> pd.DataFrame:
         stages = [stage.metrics for run in finished for stage in stages_of(run)]
         rows[strategy] = {
             **intervals.over_patches(own).columns("f1"),
-            **intervals.difference(own, part).columns("f1_less_part"),
+            **intervals.difference(own, part).columns("f1_minus_part"),
             "forgetting": forgotten.mean(),
             "f1_sd": pd.Series([total_scores(run)["f1"] for run in finished]).std(),
             "forgetting_sd": forgotten.std(),
