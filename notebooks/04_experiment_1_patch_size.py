@@ -150,13 +150,20 @@ lm.tidy(book.save(choice, "patch_size_choice"))
 # automatically, because then nothing could be planned before the first experiment is done. If a choice is clear and differs
 # from the size in use, write it into the profile: `patches: {sizes: {AREA: SIZE}}`.
 #
-# Real areas have candidates by the same rule. The next cell shows what the rule chose on them, if the real edition
-# has been published.
+# Real areas have candidates by the same rule. Look at whether the best size of the whole area is also the best outside
+# the training patches.
 
 # %%
 lm.tidy(
     book.real("patch_size_choice"),
-    ["mean_f1", "models", "models_best", "chosen", "used"],
+    [
+        "mean_f1",
+        "models_best",
+        "chosen",
+        "used",
+        "outside_mean_f1",
+        "outside_chosen",
+    ],
 )
 
 # %%

@@ -72,8 +72,8 @@ book.show(
 )
 
 # %% [markdown]
-# Where curves are still rising, longer training may change the scores below; where they differ by no more than one epoch
-# from the next, their order is chance.
+# Where curves are still rising, longer training may change the scores below; where they lie closer together than a curve
+# moves from one epoch to the next, their order is chance.
 #
 # ## Table 6
 #
@@ -118,7 +118,7 @@ for area, rows in same.groupby("area", sort=False):
 
 # %% [markdown]
 # With equal epochs, one thing differs besides the mixing: the mix has several times as many patches, and so takes more
-# steps, fewer of them on this area's own patches. On real areas, from the published edition, mixing changes F1
+# steps, a smaller share of them on this area's own patches. On real areas, from the published edition, mixing changes F1
 # by:
 
 # %%

@@ -144,8 +144,7 @@ book.found("order_differences", differences)
 # %% [markdown]
 # ## Table 7
 #
-# Means over the orders, beside the published ones. Look at which networks fall furthest below the published score, and whether
-# in precision or in recall.
+# Means over the orders, beside the published ones. Look at which networks fall furthest below the published score.
 
 # %%
 table7 = book.table(7)
@@ -232,7 +231,7 @@ book.found("forgetting", forgotten)
 # stage (cumulative). Then comes plain fine-tuning: on its own, with elastic weight consolidation (EWC, Kirkpatrick et
 # al. 2017, [doi:10.1073/pnas.1611835114](https://doi.org/10.1073/pnas.1611835114)), which holds back weights that mattered
 # before, and with a replay of some earlier patches. Strength and share are those that do best on validation patches.
-# Last come all areas at once, as an upper bound. Look at which intervals do not reach LMHLD_part, and at the cost:
+# Last come all areas at once, as a reference. Look at which intervals do not reach LMHLD_part, and at the cost:
 # trained parameters times steps, the same on every machine (`strategies.csv` also has the seconds). A
 # profile may leave some of these out (`without`), as `mini` does.
 
@@ -254,8 +253,8 @@ spread = ["f1_sd", "forgetting", "forgetting_sd", "seeds"]
 lm.tidy(strategies, ["f1", *gap, *spread, "trained_parameter_steps"])
 
 # %% [markdown]
-# `all at once` sees all areas from its first step on: an upper bound for a chain with the same steps. On
-# real areas, from the published edition:
+# `all at once` sees all areas from its first step on, with as many steps as a chain: what could be reached if nothing
+# were forgotten. On real areas, from the published edition:
 
 # %%
 lm.tidy(book.real("strategies"), ["f1", *gap, "forgetting"])
@@ -303,8 +302,8 @@ print(f"F1 of the networks in Table 7 spans {serial.max() - serial.min():.4f}")
 # and the section on it measures it.</details>
 # <details><summary>The input convolution is new in each stage, and no longer fits the first area.</summary>Not
 # excluded: compare the scores with each area's own input convolution.</details>
-# <details><summary>The last stages had too few epochs.</summary>Right: in this book all stages have the same number
-# of epochs; chapter 11 repeats the comparison with other numbers.</details>
+# <details><summary>The last stages had fewer epochs than the first.</summary>Right: in this book all stages have the
+# same number. Whether that is enough, chapter 11 asks: it repeats the comparison with other numbers.</details>
 
 # %% [markdown]
 # ## Exercises

@@ -225,20 +225,22 @@ def test_an_event_without_labels_has_a_mapped_share_and_no_scores(smoke):
 EVENT = {
     "event": "A", "f1": 0.5, "f1_low": 0.4, "f1_high": 0.6, "index_f1": 0.3, "f1_at_half": 0.4, "threshold": 0.7,
     "mapped_share": 0.1, "prevalence": 0.1, "average_precision": 0.4, "landslides": 20, "landslides_detected": 15,
-    "by_chance": 2.0, "mapped": 30, "mapped_false": 10, "calibration_error": 0.1,
+    "by_chance": 2.0, "mapped": 30, "mapped_false": 10, "calibration_error": 0.1, "seeds": 2,
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("changes", "says"), [
     ({}, "A 0.50 (95 % from 0.40 to 0.60), above the 0.30 of that threshold"),
-    ({}, "Of 20 landslides 75% (95 % from 53% to 89%) are detected, 10% by the same maps"),
+    ({}, "Of 20 landslides 75% (95 % from 53% to 89%) are detected (mean of 2 seeds; the interval"),
     ({}, "most landslides are identified holds"),
     ({"index_f1": 0.7}, "below the 0.70"),
-    ({"f1_low": np.nan, "f1_high": np.nan}, "0.50 (too few for an interval), not clearly"),
+    ({"f1_low": np.nan, "f1_high": np.nan}, "0.50 (too few blocks for an interval), not clearly"),
     ({"landslides_detected": 5}, "does not hold"),
+    ({"seeds": 1}, "cannot be judged"),
+    ({"landslides": 9, "landslides_detected": 8}, "Of 9 landslides 8 are detected"),
     ({"by_chance": 11.0}, "cannot be judged"),
     ({"landslides": 0}, "no event with labels has a landslide"),
-    ({"mapped_share": 0.21}, "more than twice as much is mapped at 1 of 1."),
+    ({"mapped_share": 0.21}, "more than twice as much is mapped as is landslide at 1 of"),
     ({}, "4.0 times the share of landslide"),
 ])  # fmt: skip
 def test_findings_say_what_a_table_holds(changes, says):
@@ -247,7 +249,7 @@ def test_findings_say_what_a_table_holds(changes, says):
 
 
 @pytest.mark.parametrize(("detected", "says"), [((2, 18), "grows with"), ((9, 11), "not clearly"), ((9,), "too few")])
-def test_detection_grows_with_size_where_the_intervals_do_not_meet(detected, says):
+def test_detection_grows_with_size_where_a_trend_is_beyond_chance(detected, says):
     classes = {"area_m2": ["< 100", "100–300"][: len(detected)], "from_m2": [0, 100][: len(detected)]}
     table = pd.DataFrame({**classes, "landslides": 20, "detected": detected, "mapped": 0, "mapped_false": 0})
     assert says in unseen.found_sizes(objects.pooled([table.assign(by_chance=2.0)]))

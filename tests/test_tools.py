@@ -132,8 +132,13 @@ def test_the_readme_begins_with_what_the_published_tables_say(tmp_path: Path) ->
     write("real/table7_beside.csv", "unet,0.9,0.8,1,30,3,2,7,0.8,0.9,0.7", "unet_pp,0.9,,,3,3,,7,,,", header=beside)
     rows = ("unet,rio,0.5,0.4,0.6,12,3,0.9", "unet,moxi,0.6,0.5,0.7,12,3,0.8")
     _, claim, sobering = write("real/leave_one_out.csv", *rows)
+    assert claim.endswith("Trained on the others only, it is 0.550 (2 areas left out in turn).")
     assert "do not so far, on too few networks to judge: 0.800, 0.900 and 0.700 (mean F1 over areas; 1 net" in claim
     assert "every area except Rio reaches F1 0.50 (" in sobering and "lowest of 2 areas left out in turn." in sobering
+    header = "event,f1,f1_low,f1_high,blocks,seeds,index_f1"
+    assert write("real/unseen_scores.csv", "A,0.6,0.5,0.7,12,1,0.3", header=header)[2] == sobering, "not the lower one"
+    *_, sobering = write("real/unseen_scores.csv", "A_b,0.2,0.1,0.3,12,1,0.4", header=header)
+    assert "(95 % interval 0.10 to 0.30, 12 blocks of the images, 1 seed) on an unseen event, A\\_b;" in sobering
 
 
 def test_an_outdated_execution_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

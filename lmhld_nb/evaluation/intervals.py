@@ -41,7 +41,7 @@ class Interval(NamedTuple):
     def describe(self, form: str = ".3f") -> str:
         """Return value and interval as text; ``form`` is the format of the numbers."""
         if np.isnan([self.low, self.high]).any():
-            return f"{self.value:{form}} (too few for an interval)"
+            return f"{self.value:{form}} (too few blocks for an interval)"
         return f"{self.value:{form}} (95 % from {self.low:{form}} to {self.high:{form}})"
 
 

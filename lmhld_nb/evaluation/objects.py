@@ -14,6 +14,7 @@ from scipy import ndimage
 from scipy.stats import binomtest
 
 from lmhld_nb.evaluation.counts import Confusion, ratio
+from lmhld_nb.evaluation.intervals import LEAST
 from lmhld_nb.evaluation.ranking import Ranked
 from lmhld_nb.inventory import components
 
@@ -88,9 +89,10 @@ def pooled(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 def _rates(counts: pd.DataFrame) -> pd.DataFrame:
     total, detected, mapped, false = (counts[name].to_numpy() for name in _COUNTS)
     pairs = zip(detected.tolist(), total.tolist(), strict=True)
-    intervals = [binomtest(k, n).proportion_ci(method="wilson") if n else (math.nan, math.nan) for k, n in pairs]
+    nothing = (math.nan, math.nan)
+    bounds = [binomtest(k, n).proportion_ci(method="wilson") if n >= LEAST else nothing for k, n in pairs]
     table = counts[["area_m2", "from_m2", "landslides", "detected"]].assign(detection_rate=ratio(detected, total))
-    table[["detection_low", "detection_high"]] = np.array(intervals, float).reshape(-1, 2)
+    table[["detection_low", "detection_high"]] = np.array(bounds, float).reshape(-1, 2)
     return table.assign(mapped=mapped, mapped_false=false, false_share=ratio(false, mapped))
 
 

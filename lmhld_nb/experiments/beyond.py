@@ -125,7 +125,7 @@ def sizes(study: Study) -> dict[str | int, list[RunSpec]]:
 
 
 def own_size(study: Study) -> int:
-    """Return the patch size (px) that the 10 % rule gives for the area on which sizes are compared."""
+    """Return the patch size (px) in use for the area on which sizes are compared."""
     settings = study.settings("beyond")
     return study.patch_size(settings.sizes_area or settings.area)
 

@@ -11,15 +11,18 @@ from lmhld_nb.evaluation.intervals import LEAST, Interval, reordered
 def rankings(table: Any) -> str:
     """How many pairs of networks differ (`certainty.rankings`)."""
     pairs, untested, sure = (int(table[name].sum()) for name in ("pairs", "untested", "sure"))
-    left_out = f" {untested} further pairs rest on too few patches for any test." if untested else ""
+    left_out = f" {untested} further pairs rest on too few blocks of touching patches for a test." if untested else ""
     if pairs == untested:
         return f"no pair of networks rests on enough test patches to be compared.{left_out}"
     tested = table.assign(tested=table["pairs"] - table["untested"]).query("tested > 0")
     by_table = ", ".join(f"{row.sure} of {row.tested} in Table {row.table}" for row in tested.itertuples())
+    alone = int(table["one_training"].sum()) if "one_training" in table else 0
+    others = f"; with other seeds {alone} of them, one training each, might not" if alone else ""
     return (
         f"{sure} of {pairs - untested} pairs of networks differ beyond the chance of test patches ({by_table}; "
         f"permutation tests, p below 0.05 when corrected for all pairs of a table).{left_out} The paper ranks networks "
-        f"by one training each, without an interval; such a ranking holds here for {'these' if sure else 'no'} pairs."
+        f"by one training each, without an interval; {'these' if sure else 'no'} pairs would keep their order on other "
+        f"test patches{others}."
     )
 
 
@@ -36,7 +39,7 @@ def prevalence(table: Any) -> str:
         f"{_score(after)}, precision from {before['precision']:.2f} to {after['precision']:.2f}, recall from "
         f"{before['recall']:.2f} to {after['recall']:.2f}; {before['false_alarms']:.1%} and "
         f"{after['false_alarms']:.1%} of the background are false alarms. Trained with the dropped windows, it reaches "
-        f"{_score(trained)} ({_seeds(after)}{_sd(after['f1_sd'])}). "
+        f"{_score(trained)} ({_seeds(after)}{_sd(max(after['f1_sd'], trained['f1_sd']))}). "
         + (_few(before["kept"]) or "A score on patches chosen for their landslides is not that of a map.")
     )
 
@@ -64,10 +67,11 @@ def split_kinds(table: Any) -> str:
         return "fewer than two draws of both splits are finished, so whether the random split leaks is not known."
     gaps, p = f1["random"] - f1["blocks"], reordered(f1[["random", "blocks"]].to_numpy())
     tested = "too few draws for a test" if np.isnan(p) else f"permutation test, p = {p:.3f}"
+    least, most = table["patches"].min(), table["patches"].max()
     verdict = "so the random split of the paper leaks" if p < 0.05 and gaps.mean() > 0 else "so a leak is not shown"
     return (
         f"F1 on random test patches minus F1 on separate blocks, with equally many training patches, is "
-        f"{gaps.mean():+.3f} (mean of {len(gaps)} draws with {table['patches'].sum()} test patches; standard deviation "
+        f"{gaps.mean():+.3f} (mean of {len(gaps)} draws of {least} to {most} test patches; standard deviation "
         f"{gaps.std():.3f}, {(gaps > 0).sum()} of {len(gaps)} positive; {tested}), {verdict}."
     )
 
@@ -80,13 +84,13 @@ def sizes_compared(table: Any) -> str:
     told = f"F1 over the whole area, after equally many pixels, is highest at {best} px ({_score(rows.loc[best])})"
     about = f"{_seeds(rows.loc[best])} per size{_sd(deviation)}"
     if chosen.empty:
-        return f"{told} ({about}); the 10 % rule's size is not among those compared."
+        return f"{told} ({about}); the size in use is not among those compared."
     size, behind = chosen.index[0], rows["f1"].max() - chosen["f1"].iloc[0]
     if size == best:
-        return f"{told}, which is the 10 % rule's choice ({about})."
+        return f"{told}, the size in use ({about})."
     verdict = "that is more than seeds explain" if behind > 2 * deviation else "no more than seeds may explain"
     weak = f"{_seeds(rows.loc[best])} cannot say whether that is luck" if rows["seeds"].min() < 3 else verdict
-    return f"{told}, {behind:.3f} above the 10 % rule's {size} px ({about}): {weak}."
+    return f"{told}, {behind:.3f} above the {size} px in use ({about}): {weak}."
 
 
 def switches(table: Any) -> str:
@@ -98,26 +102,27 @@ def switches(table: Any) -> str:
     )
     about = f"{_seeds(table.iloc[0])}, n = {table['patches'].min()} patches"
     told = (
-        f"{len(clear)} of {len(table)} other choices change F1 more than chance among patches, in every seed ({about})"
+        f"{len(clear) or 'none'} of {len(table)} other choices changes F1 beyond chance among patches with the same "
+        f"sign in every seed ({about})"
     )
     return f"{told}{': ' * bool(effects)}{effects}. {_few(table['patches'].min()) or 'The paper states none of them.'}"
 
 
 def leave_one_out(table: Any) -> str:
     """How a network scores in an area that it was not trained on (`leave_one_out.left_out_table`)."""
-    gaps, enough = table["gap"].dropna(), table[table["patches"] >= LEAST]
+    gaps, high = table["gap"].dropna(), table["gap_high"].dropna()  # an interval needs ten blocks of test patches
     each = "; ".join(f"{paper.area_name(row['area'])} {_score(row)}" for _, row in table.iterrows())
     told = (
         f"in an area that it has never seen, a network trained on all others reaches a mean F1 of "
         f"{table['f1'].mean():.3f} in {len(table)} area{'s' if len(table) > 1 else ''} ({_seeds(table.iloc[0])}; "
         f"{each})"
     )
-    if gaps.empty or enough.empty:
+    if gaps.empty or high.empty:
         return f"{told}. {_few(table['patches'].max()) or 'No network trained on that area alone is finished.'}"
     return (
         f"{told}, {abs(gaps.mean()):.3f} {'less' if gaps.mean() < 0 else 'more'} than one trained on that area "
-        f"alone, and less by more than chance among patches in {(enough['gap_high'] < 0).sum()} of {len(enough)} areas "
-        f"with {LEAST} or more test patches. The paper scores networks (experiments 2 to 4) where they were trained."
+        f"alone; the whole interval of the difference lies below 0 in {(high < 0).sum()} of the {len(high)} that have "
+        "one. The paper scores networks (experiments 2 to 4) where they were trained."
     )
 
 
@@ -136,12 +141,13 @@ def epochs_per_stage(table: Any) -> str:
     if others["epochs"].nunique() < 2:
         return f"F1 of LMHLD_part is, at one number of epochs per stage, {told}: their effect is not known."
     stable = all(len(set(np.sign(rows["part_minus"]))) == 1 for _, rows in others.groupby("strategy"))
-    ahead = "holds at each" if (others["part_minus"] > 0).all() else "does not hold at each"
-    weak = " One seed cannot tell this from luck." if table["seeds"].min() == 1 else ""
+    above = others.groupby("epochs")["part_minus"].min() > 0
+    ahead = "at each" if above.all() else "at none" if not above.any() else "at some"
+    weak = " This rests on one seed." if table["seeds"].min() == 1 else ""
     return (
         f"F1 of LMHLD_part is, by epochs per stage, {told} ({_seeds(table.iloc[0])}, {table['areas'].iloc[0]:.0f} "
-        f"areas, all their test pixels together). Its sign {'does not change' if stable else 'changes'} with the "
-        f"epochs; that LMHLD_part is ahead of both, as in the paper, {ahead} of them.{weak}"
+        f"areas, all test pixels of each strategy together). Its sign {'does not change' if stable else 'changes'} "
+        f"with the epochs; that LMHLD_part is ahead of both, as in the paper, holds {ahead} of them.{weak}"
     )
 
 

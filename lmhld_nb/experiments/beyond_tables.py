@@ -12,6 +12,7 @@ from lmhld_nb.evaluation import Confusion, intervals
 from lmhld_nb.evaluation.intervals import RESAMPLES
 from lmhld_nb.experiments.certainty import WINDOW
 from lmhld_nb.experiments.tables import BLOCK, join_ids, score_table, tested_on, tested_patches, tested_windows
+from lmhld_nb.patches import splits
 from lmhld_nb.runs import Run
 from lmhld_nb.training import scoring
 
@@ -37,14 +38,16 @@ def prevalence_table(base: Sequence[Run], background: Sequence[Run], resamples: 
     """Tabulate scores on held-out windows for the seeds that both have: on those that the paper's rule keeps, and all.
 
     Rows (training, weight of a dropped window: 0, or natural, as in the area): prevalence; scores with …_low and
-    …_high, f1_sd; false_alarms (share of the background); kept, dropped, seeds, run_ids. Empty without pairs.
+    …_high over blocks (kept windows that touch, squares of others), f1_sd; false_alarms (share of the background);
+    kept, dropped, seeds, run_ids. Empty without pairs.
     """
     by_seed = {run.spec.seed: run for run in background}
     pairs = [(run, by_seed[run.spec.seed]) for run in base if run.spec.seed in by_seed]
     if not pairs:
         return pd.DataFrame()
     tables = [held_out(*pair) for pair in pairs]
-    kept, side = tables[0]["kept"].to_numpy(), pairs[0][0].spec.data[0].size
+    kept, spec = tables[0]["kept"].to_numpy(), pairs[0][0].spec.data[0]
+    blocks = splits.touching(tables[0][kept], spec.size), splits.blocks(tables[0][~kept], spec.block * spec.size)
     natural = float(tables[0]["weight"][~kept].iloc[0]) if (~kept).any() else 0.0
     rows = []
     trainings = {"base": "as in the paper", "background": "with background"}
@@ -52,10 +55,10 @@ def prevalence_table(base: Sequence[Run], background: Sequence[Run], resamples: 
         columns = [f"{name}_{cell}" for cell in intervals.COUNTED]
         counts = np.stack([table[columns].to_numpy() for table in tables])
         for weight in sorted({0.0, natural}):
-            groups, weights = (counts[:, kept], counts[:, ~kept]), (1.0, weight)
+            groups, weights = (_summed(counts[:, kept], blocks[0]), _summed(counts[:, ~kept], blocks[1])), (1.0, weight)
             sums = sum(w * g.sum(axis=1) for g, w in zip(groups, weights, strict=True))
             landslide = float(sums[0, [0, 2]].sum())  # the first run represents all: they see the same windows
-            pixels = (kept.sum() + weight * (~kept).sum()) * side**2
+            pixels = (kept.sum() + weight * (~kept).sum()) * spec.size**2
             row: dict[str, Any] = {"training": training, "weight": weight, "prevalence": landslide / pixels}
             row |= {"natural": weight == natural, "kept": int(kept.sum()), "dropped": int((~kept).sum())}
             row |= {"false_alarms": (sums[:, 1] / (pixels - landslide)).mean()}
@@ -64,6 +67,11 @@ def prevalence_table(base: Sequence[Run], background: Sequence[Run], resamples: 
                 row |= interval.columns(score)
             rows.append(row | {"seeds": len(pairs), "run_ids": join_ids([pair[index].spec.run_id for pair in pairs])})
     return pd.DataFrame(rows).set_index(["training", "weight"])
+
+
+def _summed(counts: np.ndarray, blocks: np.ndarray) -> np.ndarray:
+    """Return counts (runs, windows, 3) summed over windows of the same block: (runs, blocks, 3)."""
+    return np.stack([pd.DataFrame(each).groupby(blocks).sum().to_numpy() for each in counts])
 
 
 def split_table(kinds: Mapping[str, Sequence[Run]]) -> pd.DataFrame:

@@ -63,7 +63,11 @@ def pair_table(study: Study, finished: Mapping[int, Sequence[Run]], resamples: i
 
 
 def rankings(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Count pairs of networks (`pair_table`) by table: pairs, untested (too few blocks), sure (corrected p < 0.05)."""
-    marked = pairs.assign(pairs=1, untested=pairs["p"].isna(), sure=pairs["corrected"] < 0.05)
-    by_table = marked.groupby("table", sort=False)
-    return by_table[["pairs", "untested", "sure"]].sum().join(by_table["run_ids"].agg(list).map(join_ids))
+    """Count pairs of networks (`pair_table`) by table: pairs, untested (too few blocks), sure (corrected p < 0.05).
+
+    Of the sure ones, ``one_training`` rest on a single training of each network.
+    """
+    counted = pairs.assign(pairs=1, untested=pairs["p"].isna(), sure=pairs["corrected"] < 0.05)
+    by_table = counted.assign(one_training=counted["sure"] & (pairs["runs"] == 1)).groupby("table", sort=False)
+    counts = by_table[["pairs", "untested", "sure", "one_training"]].sum()
+    return counts.join(by_table["run_ids"].agg(list).map(join_ids))

@@ -76,19 +76,21 @@ def table5(table: pd.DataFrame) -> str:
     top, least = (paper.area_name(str(area)) for area in (best["f1"].idxmax(), best["f1"].idxmin()))
     text = f"the best network of an area scores F1 {span(best['f1'])}, most in {top}, least in {least}."
     best = best[best.index.isin(second.index)]  # where there is a second one to compare with
-    wins, low = best["model"].value_counts(), _column(best, "f1_low")
+    wins, low = best["model"].value_counts(sort=True), _column(best, "f1_low")
+    leading = [network_title(name) for name in sorted(wins.index[wins == wins.max()])]
     if best.empty:
         return f"{text} One network is finished, so none can be called the best.{limits(table)}"
     text += (
-        f" {network_title(wins.index[0])} is best in {wins.iloc[0]} of {format_count(len(best), 'area')}; the second "
-        f"best lies below the interval of the best over test patches in {low.gt(second['f1']).sum()} of "
-        f"{low.notna().sum()} with one."
+        f" {', '.join(leading)} {'is' if len(leading) == 1 else 'are each'} best in {wins.max()} of "
+        f"{format_count(len(best), 'area')}; the second best lies below the interval of the best over test patches in "
+        f"{low.gt(second['f1']).sum()} of {low.notna().sum()} with one."
         + _same_order(table.pivot(index="area", columns="model", values="f1").dropna().mean(), 5)  # complete areas
     )
     if "unet_pp" in set(table["model"]):
-        nested = table[table["model"] == "unet_pp"].set_index("area")["f1"].reindex(best.index)
+        nested = table[table["model"] == "unet_pp"].set_index("area").reindex(best.index)
         first = (best["model"] == "unet_pp").all() and low.notna().any()
-        beaten = nested.lt(low).any()  # below the interval of an area's best, so by more than the test patches explain
+        beaten = _column(nested, "f1_high").lt(low).any()  # intervals apart are rarer by chance than one area in seven
+        text += f" U-Net++ is best in {wins.get('unet_pp', 0)} of {len(best)}."
         text += claim("U-Net++ outperforms all other models", True if first else False if beaten else None)
     return text + limits(table)
 
@@ -127,11 +129,14 @@ def table6_by_area(table: pd.DataFrame) -> str:
     by_area, alone = pairs.groupby("area")["gain"].mean(), pairs["alone_f1"]
     low, high = _column(pairs, "f1_low"), _column(pairs, "f1_high")
     better, worse = (alone < low).sum(), (alone > high).sum()  # beyond the sampling error of test patches
-    holds = False if worse else (by_area > 0).all() if better else None
+    above = pairs.groupby("area")["gain"].agg(lambda gains: stats.binomtest(int((gains > 0).sum()), len(gains)).pvalue)
+    alike = above[above < 0.05].index  # areas where networks agree by more than chance
+    holds = False if worse or (by_area[alike] < 0).any() else (by_area > 0).all() if better or len(alike) else None
     return (
         f"on equal test patches mixing changes F1 by {span(by_area, '+.3f')} in {format_count(len(by_area), 'area')}. "
-        f"It is better for {(pairs['gain'] > 0).sum()} of {len(pairs)} pairs of trainings; the score alone lies "
-        f"outside the mix's interval over test patches for {better + worse} of the {low.notna().sum()} that have one."
+        f"It is better for {(pairs['gain'] > 0).sum()} of {len(pairs)} pairs of scores (networks agree beyond chance "
+        f"in {format_count(len(alike), 'area')}, sign test); the score alone lies outside the mix's interval over test "
+        f"patches for {better + worse} of the {low.notna().sum()} that have one."
         + claim("models perform better mixed", holds)
         + limits(pairs)
     )
@@ -162,6 +167,12 @@ def table7_beside(table: pd.DataFrame) -> str:
             chance.append(stats.binomtest(above, len(rows)).pvalue)
             text += f"; part is above {other} for {above}" + (f" (sign test: p {chance[-1]:.2g})" if sure else "")
         said.append(text)
+    low, high = (_column(rows, f"part_minus_single_{end}").dropna() for end in ("low", "high"))
+    if len(low):
+        said.append(
+            f"On the same patches, the whole interval of part minus single lies below 0 for {(high < 0).sum()} of "
+            f"{format_count(len(low), 'network')}, above it for {(low > 0).sum()}"
+        )
     published = (f"{name} {paper.table(number)['f1'].mean():.3f}" for name, number in TABLES.items())
     best = rows[[f"{name}_f1" for name in names]].mean().idxmax() == "part_f1"
     shown = not best or max(chance[: len(names) - 1]) < 0.05  # the lead, if any, is beyond chance
@@ -177,12 +188,15 @@ def order_differences(table: pd.DataFrame) -> str:
     if table.empty:
         return "no network has two orders finished, so their effect is not known."
     published, largest = paper.quotes()["order_f1"].number, table.nlargest(1, "f1").iloc[0]  # "on seven models"
-    p, text = _column(table, "p").dropna(), "the order hardly matters"
-    agrees = f" That {text}, as the paper says, these seeds do not contradict."
+    tested, text = table.dropna(subset="p") if "p" in table else table[:0], "the order hardly matters"
+    p, orders = _column(tested, "p"), _column(table, "orders").fillna(2)
+    by_network = ", ".join(f"{network_title(row.model)} p {row.p:.2g}" for row in tested.itertuples())
+    agrees = f" That {text}, as the paper says, these seeds neither contradict nor show."
     return (
         f"between orders F1 of a network differs by up to {largest['f1']:.3f} ({network_title(largest['model'])}); "
-        f"{(table['f1'] <= published).sum()} of {len(table)} networks stay within the paper's largest difference, "
-        f"{published}. Of {len(p)} networks with seeds enough for a test, {(p < 0.05).sum()} differ (p < 0.05)."
+        f"{(table['f1'] <= published).sum()} of {len(table)} networks ({orders.min():.0f} to {orders.max():.0f} orders "
+        f"each) stay within the paper's largest difference, {published}. Permutation test, where orders and seeds are "
+        f"enough for one: {by_network or 'nowhere'}."
         + (agrees if len(p) and (p >= 0.05).all() else claim(text, False if len(p) else None))
     )
 
@@ -193,8 +207,9 @@ def forgetting(table: pd.DataFrame) -> str:
     if lost.empty:
         return "no chain has two stages, so there was nothing to forget."
     alike = len(lost) > 1 and lost.min() * lost.max() > 0
+    chains = table.loc[lost.index, "run_ids"].str.split("+").explode().nunique()
     return (
-        f"in {format_count(len(lost), 'chain')} areas lose {span(lost)} of the highest F1 that they had; through each "
+        f"in {format_count(chains, 'chain')} areas lose {span(lost)} of the highest F1 that they had; through each "
         f"area's own input convolution F1 changes by {span(table['own_input_f1'] - table['f1'], '+.3f')}."
         + claim("nothing learnt before is lost", lost.mean() <= 0 if alike else None)
     )
@@ -217,14 +232,17 @@ def strategies(table: pd.DataFrame) -> str:
 
 def table4(table: pd.DataFrame) -> str:
     """Say how whole-area scores change outside the training patches."""
-    lost = {name: (table[f"outside_{name}"] - table[name]).mean() for name in ("f1", "precision", "recall")}
+    by_area = [
+        f"{span(rows['f1'])} in {paper.area_name(str(area))}, outside the training patches "
+        f"{(rows['outside_f1'] - rows['f1']).mean():+.3f}"
+        for area, rows in table.groupby("area", sort=False)
+    ]
     best = table.nlargest(1, "f1").iloc[0]
     interval = intervals.Interval(*best.reindex(["f1", "f1_low", "f1_high"]).astype(float))
     return (
-        f"F1 on the whole area is {span(table['f1'])}; best is {network_title(best['model'])} at {best['patch_size']} "
-        f"px in {paper.area_name(best['area'])} ({interval.describe()}). Outside the training patches F1 differs by "
-        f"{lost['f1']:+.3f}, precision by {lost['precision']:+.3f}, recall by {lost['recall']:+.3f}. The paper (F1 "
-        f"{span(paper.table(4)['f1'])} in Wenchuan) does not say which of the two it gives." + limits(table)
+        f"F1 on the whole area is {'; '.join(by_area)}. Best is {network_title(best['model'])} at {best['patch_size']} "
+        f"px in {paper.area_name(best['area'])} ({interval.describe()}). The paper (F1 {span(paper.table(4)['f1'])} in "
+        "Wenchuan) does not say which of the two it gives." + limits(table)
     )
 
 
@@ -234,7 +252,10 @@ def patch_size_choice(table: pd.DataFrame) -> str:
     for area, rows in table.groupby("area", sort=False):
         best, others = rows[rows["chosen"]].iloc[0], rows.loc[~rows["chosen"], "mean_f1"]
         lead = f"best for {best['models_best']} of {best['models']} networks, mean F1 {best['mean_f1']:.3f}"
-        said.append(f"{paper.area_name(str(area))} {best['patch_size']} px ({lead}, the next {others.max():.3f})")
+        outside = rows.loc[_column(rows, "outside_chosen") == 1, "patch_size"].tolist()
+        other = "".join(f"; outside the training patches {size} px" for size in outside if size != best["patch_size"])
+        lead += f", the next {others.max():.3f}{other}"
+        said.append(f"{paper.area_name(str(area))} {best['patch_size']} px ({lead})")
     used, published = (table["chosen"] & (_column(table, name) == 1) for name in ("used", "published_chosen"))
     text = f"{'; '.join(said)}. The size in use is best in {used.sum()} of {len(said)} areas."
     rows = table[table["area"].isin(table["area"][_column(table, "published_chosen") == 1])]

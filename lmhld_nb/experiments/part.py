@@ -13,7 +13,7 @@ from pydantic import Field
 from lmhld_nb import paper, runs
 from lmhld_nb.config import Count, Positive, Strict, UserError
 from lmhld_nb.evaluation import METRICS, Confusion, intervals, scores
-from lmhld_nb.experiments import findings, mix, single
+from lmhld_nb.experiments import findings, mix, single, tables
 from lmhld_nb.experiments.profile import Areas, ModelName, Seeds
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
@@ -222,7 +222,8 @@ def beside_mix_and_single(study: Study, table7: pd.DataFrame) -> pd.DataFrame:
     """Return F1 of LMHLD_part beside that of experiments 3 and 2, all scored alike, and as published.
 
     For NAME (part, mix, single; NaN if missing): NAME_f1 on the pixels of all common areas with …_low, …_high, …_sd;
-    mean_NAME_f1 over areas; same_NAME_f1 in areas with the same patches in all (same_areas); published_NAME_f1.
+    mean_NAME_f1 over areas; same_NAME_f1 in areas with the same patches in all (same_areas); published_NAME_f1. And
+    part_minus_single with …_low, …_high: of F1, on the same blocks of patches.
     """
     areas = set(first_order(study))
     rows = {"part": tested([run for specs in finals(study).values() for run in study.finished(specs)])}
@@ -241,26 +242,38 @@ def beside_mix_and_single(study: Study, table7: pd.DataFrame) -> pd.DataFrame:
         published["single"] = single.table_5(study, alone)["published_f1"].groupby("model").mean()
     beside = pd.DataFrame(index=table7.index)
     run_ids: pd.Series = table7["run_ids"]
+    rows = {name: _on_all(areas, group) for name, group in rows.items()}
     for name in ("part", "mix", "single"):
         columns = [f"{name}_f1", f"mean_{name}_f1", f"same_{name}_f1"]
         columns += [f"{name}_f1_{end}" for end in ("low", "high", "sd")]
-        alike = _scored_alike(rows.get(name, []), areas, own).reindex(index=beside.index)
+        alike = _scored_alike(rows.get(name, []), own).reindex(index=beside.index)
         more_ids = alike.pop("run_ids")
         run_ids = run_ids.combine(more_ids, lambda one, more: join_ids([one, more]) if more == more else one)
         beside[columns] = alike
         beside[f"published_{name}_f1"] = published.get(name, np.nan)
+    for model in beside.index:
+        both = [[row["counts"] for row in rows.get(name, []) if row["model"] == model] for name in ("part", "single")]
+        if all(both):
+            one, other = (intervals.stacked(counts, tables.BLOCK) for counts in both)
+            gap = intervals.difference(one, other)
+            beside.loc[model, list(gap.columns("part_minus_single"))] = list(gap)
     beside = beside.assign(areas=len(areas), same_areas=len(own))
     return beside.join(table7[["orders", "seeds", "patches"]]).join(run_ids)
 
 
-def _scored_alike(rows: Sequence[Mapping[str, Any]], areas: Set[str], own: Set[str]) -> pd.DataFrame:
-    """Return by model the first columns of `beside_mix_and_single`; rows that lack an area are left out."""
+def _on_all(areas: Set[str], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows with the counts of their test patches in ``areas``; those that lack an area are left out."""
+    common = [{**row, "counts": row["counts"][row["counts"]["area"].isin(areas)]} for row in rows]
+    return [row for row in common if row["counts"]["area"].nunique() == len(areas)]
+
+
+def _scored_alike(rows: Sequence[Mapping[str, Any]], own: Set[str]) -> pd.DataFrame:
+    """Return by model the first columns of `beside_mix_and_single`."""
     alike = []
     for row in rows:
-        counts = row["counts"][row["counts"]["area"].isin(areas)]
-        if len(by_area := scoring.by_area(counts)) == len(areas):
-            same = sum((by_area[area] for area in own), Confusion(0, 0, 0, 0)).f1
-            alike.append({**row, "counts": counts, "mean": np.mean([one.f1 for one in by_area.values()]), "same": same})
+        by_area = scoring.by_area(row["counts"])
+        same = sum((by_area[area] for area in own), Confusion(0, 0, 0, 0)).f1
+        alike.append({**row, "mean": np.mean([one.f1 for one in by_area.values()]), "same": same})
     columns = ["f1", "mean", "same", "f1_low", "f1_high", "f1_sd", "run_ids"]
     return score_table(alike, ["model"])[columns] if alike else pd.DataFrame(columns=columns)
 

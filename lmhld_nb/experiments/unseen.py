@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import binomtest
+from scipy import stats
 
 from lmhld_nb import paper, runs, scenes, sources
 from lmhld_nb.config import Strict
@@ -239,8 +239,10 @@ NO_LABELS = "no event with labels has a landslide."
 
 
 def _share(count: float, total: float) -> tuple[str, float, float]:
-    """Return a proportion in words with its 95 % interval (Wilson), and the interval."""
-    low, high = binomtest(round(count), round(total)).proportion_ci(method="wilson")
+    """Return a proportion in words with its 95 % interval (Wilson), and the interval: 0 to 1 of too few."""
+    if total < intervals.LEAST:
+        return f"{count:.0f}", 0.0, 1.0
+    low, high = stats.binomtest(round(count), round(total)).proportion_ci(method="wilson")
     return f"{count / total:.0%} (95 % from {low:.0%} to {high:.0%})", low, high
 
 
@@ -250,9 +252,9 @@ def found_shares(table: pd.DataFrame) -> str:
     if rows.empty:
         return NO_LABELS
     mapped, true = rows["mapped_share"], rows["prevalence"]
-    more = f"more than twice as much is mapped at {(mapped > 2 * true).sum()} of {len(rows)}"
-    told = f"{findings.span(mapped, '.0f')} % of the scene are mapped, {findings.span(true, '.0f')} % are landslide"
-    return f"of {findings.format_count(len(rows), 'event')} {told}; {more}."
+    more = f"more than twice as much is mapped as is landslide at {(mapped > 2 * true).sum()} of them"
+    told = f"{findings.span(mapped, '.0f')} % of the ground is mapped and {findings.span(true, '.0f')} % is landslide"
+    return f"at {findings.format_count(len(rows), 'event')} {told}; {more} (maps of the first seed)."
 
 
 def found_scores(table: pd.DataFrame) -> str:
@@ -267,10 +269,12 @@ def found_scores(table: pd.DataFrame) -> str:
         return NO_LABELS
     share, low, high = _share(detected, known)
     most = False if high <= 0.5 else True if low > 0.5 >= chance / known else None
+    several = rows["seeds"].max() > 1  # the interval says nothing of seeds
+    seeds = f" (mean of {rows['seeds'].max():.0f} seeds; the interval is over landslides)" if several else " (one seed)"
     return (
         f"the F1 of the network beside the best threshold on one index: {'; '.join(said)}. Of {known:.0f} landslides "
-        f"{share} are detected, {chance / known:.0%} by the same maps at random places."
-        f"{findings.claim('most landslides are identified', most)}"
+        f"{share} are detected{seeds}, {chance / known:.0%} by the same maps at random places."
+        f"{findings.claim('most landslides are identified', most if several else None)}"
     )
 
 
@@ -294,14 +298,18 @@ def found_sizes(table: pd.DataFrame) -> str:
     rows = table[table["landslides"] >= intervals.LEAST].sort_values("from_m2")
     if len(rows) < 2:
         return f"fewer than two classes of size have {intervals.LEAST} landslides: too few to compare.{wrong}"
-    rows = rows.iloc[[0, -1]]
+    n, found = rows["landslides"].astype(int), rows["detected"].astype(int)
+    hits = np.concatenate([np.arange(k) < hit for k, hit in zip(n, found, strict=True)])  # each landslide of a class
+    tau, p = stats.kendalltau(np.repeat(np.arange(len(rows)), n), hits)
+    classes, rows = len(rows), rows.iloc[[0, -1]]
     said = [
         f"of {row['landslides']:.0f} landslides of {row['area_m2']} m² {_share(row['detected'], row['landslides'])[0]} "
         f"are detected, {row['chance_rate']:.0%} by chance"
         for _, row in rows.iterrows()
     ]
-    grows = rows["detection_low"].iloc[-1] > rows["detection_high"].iloc[0]
-    return f"{'; '.join(said)}. Detection {'grows' if grows else 'does not clearly grow'} with size.{wrong}"
+    grows = "grows" if p < 0.05 and tau > 0 else "does not clearly grow"
+    trend = f"{classes} classes, Kendall's tau {tau:.2f}, p {p:.2g}; maps of the first seed"
+    return f"{'; '.join(said)}. Detection {grows} with size ({trend}).{wrong}"
 
 
 register(Experiment(

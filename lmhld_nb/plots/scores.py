@@ -51,8 +51,9 @@ def score_heatmap(table: pd.DataFrame, scores: Mapping[str, str], rows: str) -> 
     figure, axes, left, bottom = style.grid(len(scores), panel, (1.6, 1.2), across, 5.5, sharey=True, sharex=True)
     for ax, (column, title) in zip(axes, scores.items(), strict=True):
         cells = table[column].unstack("model").reindex(index=lines, columns=names)
-        best = cells.max(axis=1 if rows == "area" else 0)
-        bold = cells.eq(best, axis=0 if rows == "area" else 1).to_numpy()
+        lines_of = cells.T if rows == "area" else cells  # one alone is not the best
+        bold = lines_of.eq(lines_of.max().where(lines_of.notna().sum() > 1)).to_numpy()
+        bold = bold.T if rows == "area" else bold
         # Published scores are based on the paper's own test patches.
         marked = None if column.startswith("published") else is_few.reindex_like(cells).to_numpy()
         style.heatmap(ax, cells.to_numpy(float), bold=bold, marked=marked)
@@ -75,12 +76,14 @@ def left_out(table: pd.DataFrame) -> Figure:
     ax.vlines(x, f1 - spread, f1 + spread, zorder=0, color="0.6", linewidth=5, alpha=0.5)
     ax.vlines(x, table["f1_low"], table["f1_high"], color=style.FALSE_ALARM, linewidth=1.4)
     ax.plot(x, f1, "o", color=style.FALSE_ALARM, markersize=4, label="all other areas learnt")
-    for name, label, marker, shift in (("single_f1", "learnt alone", "s", 0.15), ("mix_f1", "LMHLD_mix", "D", 0.28)):
+    mixed = "LMHLD_mix, on its own patches"
+    for name, label, marker, shift in (("single_f1", "learnt alone", "s", 0.15), ("mix_f1", mixed, "D", 0.28)):
         ax.plot(x + shift, table[name], marker, color="0.4", markersize=4, label=label)
     ax.set_xticks(x, [style.area_name(str(area)) for area in table.index], fontsize=8)
     ax.set(ylim=(0, 1), xlim=(-0.5, len(table) - 0.5), ylabel="F1 on the area's test patches")
     figure.legend(loc="outside upper center", ncols=3)
-    bars = "thin bars: 95 % interval, bootstrap over blocks of patches; broad bars: ± standard deviation over seeds"
+    bars = "thin bars: 95 % interval, bootstrap over blocks of patches"
+    bars += "; broad bars: ± standard deviation over seeds" * bool(spread.notna().any())
     return style.counted(figure, style.format_count(int(table["seeds"].max()), "seed") + " at most", bars)
 
 
