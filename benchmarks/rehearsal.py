@@ -3,9 +3,10 @@
     python -m benchmarks.rehearsal [--shares 0.02 0.1] [--data twin-edition] [--layout areas]
 
 Patches of the twin, as many as a share of paper Table 2 counts (1 is 25,365 patches), are written as LMHLD may be
-published (`tools/as_published.py`) and adopted. Measured in a fresh process each: `lmhld data get lmhld --from`,
-opening it again, the first `lmhld plan rehearsal`, and again. Goals at full size: adopting at most
-5 minutes, planning at most 10 seconds, 8 GB of memory. No training is made.
+published (`tools/as_published.py`) and adopted. Measured in a fresh process each: `lmhld data get lmhld --from` (files
+checked and copied, fingerprint, sizes of landslides), opening it again, the first `lmhld plan rehearsal`, and again,
+`lmhld run paper --dry-run`, the inventory of chapter 01, and cutting and splitting the patches of all areas. Goals at
+full size: adopting at most 5 minutes, planning at most 10 seconds, 8 GB of memory. No training is made.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import sys
 import pandas as pd
 
 from benchmarks import common
-from lmhld_nb import cli, config, sources
+from lmhld_nb import cli, config, inventory, runs, sources
 from lmhld_nb.config import ROOT
 from lmhld_nb.experiments import load, open_study
 from lmhld_nb.experiments.plan import describe, plan, plan_table
@@ -40,7 +41,24 @@ def planning() -> dict[str, float]:
     return {"runs": len(planned)}
 
 
-TASKS = {"adopt": adopt, "open": reopen, "plan": planning}
+def dry_run() -> dict[str, float]:
+    cli.app(["run", "paper", "--dry-run"], standalone_mode=False)
+    return {"runs": len(plan(open_study(load("paper"), progress=False)))}
+
+
+def inventories() -> dict[str, float]:
+    dataset = sources.load("lmhld")
+    table = inventory.summary({area: dataset.scenes_of(area) for area in dataset.areas})
+    return {"landslides": float(table["landslides"].sum())}
+
+
+def cut() -> dict[str, float]:
+    study = open_study(load("rehearsal"), progress=False)
+    cut = [runs.patch_set(study.patch_spec(area), progress=False) for area in study.dataset.areas]
+    return {"patches": sum(len(patches.index) for patches in cut)}
+
+
+TASKS = {"adopt": adopt, "open": reopen, "plan": planning, "paper": dry_run, "inventory": inventories, "cut": cut}
 
 
 def main() -> None:
@@ -63,6 +81,7 @@ def main() -> None:
         shutil.rmtree(folder / "data", ignore_errors=True)
         os.environ["LMHLD_DATA"], data = str(folder / "data"), os.environ.get("LMHLD_DATA")
         steps = {"adopt": ["adopt", str(folder / "files")], "open": ["open"], "plan": ["plan"], "plan again": ["plan"]}
+        steps |= {name: [name] for name in ("paper", "inventory", "cut")}
         for step, arguments in steps.items():
             took = common.measured("rehearsal", *arguments)
             cost = {key: took[key] for key in ("seconds", "cpu_seconds", "peak_mb")}
