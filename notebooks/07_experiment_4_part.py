@@ -271,7 +271,12 @@ book.found("strategies", strategies)
 # %%
 shown = examples.examples(finished[show_order], forgetting.patch_sets_of)
 seen = examples.example_scores(shown)
-book.show(lm.plots.scores.predictions(shown, book.bands), "fig15_predictions", seen)
+book.show(
+    lm.plots.scores.predictions(shown, book.bands),
+    "fig15_predictions",
+    seen,
+    about=f"order {show_order}",
+)
 
 # %%
 book.found("fig15_predictions", seen)

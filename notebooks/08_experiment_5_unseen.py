@@ -70,6 +70,7 @@ table = unseen.events_table(events)
 one_seed = unseen.one_seed(events)  # figures draw the first
 numbers = unseen.events_table(one_seed)
 shown = events[0].dataset if events else book.dataset  # under the figures
+seed = f"seed {one_seed[0].run.spec.seed}" if one_seed else ""
 
 # %%
 for run in {e.run.spec.run_id: e.run for e in one_seed}.values():
@@ -109,11 +110,11 @@ book.show(figure, "fig08_luding", numbers.loc[with_nir, about], dataset=shown)
 # %%
 overlays = {e.name: examples.view(e, f"{e.name}\n{e.shares}") for e in one_seed}
 figure = lm.plots.maps.overlays([overlays[e] for e in without_nir])
-book.show(figure, "fig16_maps", numbers.loc[without_nir], dataset=shown)
+book.show(figure, "fig16_maps", numbers.loc[without_nir], about=seed, dataset=shown)
 
 # %%
 figure = lm.plots.maps.overlays([overlays[e] for e in with_nir])
-book.show(figure, "fig17_luding", numbers.loc[with_nir], dataset=shown)
+book.show(figure, "fig17_luding", numbers.loc[with_nir], about=seed, dataset=shown)
 
 # %%
 book.found("fig16_maps", numbers)
@@ -157,7 +158,7 @@ scored = [e for e in one_seed if e.is_scored]
 rows = numbers.loc[[e.name for e in scored]]
 curves = {e.name: e.tally.ranked.curve() for e in scored}
 figure = lm.plots.maps.precision_recall(curves, rows)
-book.show(figure, "unseen_curves", rows, dataset=shown)
+book.show(figure, "unseen_curves", rows, about=seed, dataset=shown)
 
 # %% [markdown]
 # Is a probability of 0.8 right in eight of ten pixels? The calibration error says by how much the two differ on average. Where it

@@ -120,4 +120,4 @@ def predictions(examples: Sequence[Example], bands: Sequence[str]) -> Figure:
     handles = [Patch(color=colour, label=kind) for kind, colour in kinds.items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
     style.no_ticks(*axes.flat)
-    return style.counted(figure, style.format_count(len(examples), "test patch"), "F1: of this patch alone, one seed")
+    return style.counted(figure, style.format_count(len(examples), "test patch"), "F1: of this patch alone, the first seed")
