@@ -34,7 +34,7 @@ def test_a_book_is_opened_whole_or_narrowed(tiny, areas):
 
 
 def test_under_plain_papermill_a_foreign_parameter_is_refused(tiny, monkeypatch):
-    cells = ["", "profile: str = 'tiny'\narea: str = 'gorkha'", "import lmhld_nb as lm"]
+    cells = ["", "profile: str = 'tiny'\narea: str = 'gorkha'", "import lmhld_nb as lm", "x = (1 +"]
     monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(user_ns={"In": cells}))
     cells.insert(2, "# Parameters\narea = 'rio'\n")
     lm.open(str(tiny))

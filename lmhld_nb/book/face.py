@@ -5,6 +5,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -155,13 +156,16 @@ def open(profile: str, models: Sequence[str] | str = (), areas: Sequence[str] | 
 def _refuse_foreign_parameters() -> None:
     """Raise UserError if papermill, which only warns, set a parameter that the chapter does not declare."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    cells = list(shell.user_ns.get("In", [])) if shell else []
-    declared = {ast.unparse(n.target) for cell in cells for n in ast.parse(cell).body if isinstance(n, ast.AnnAssign)}
-    for cell in cells:
-        if cell.startswith("# Parameters\n"):  # papermill's
-            given = [ast.unparse(node.targets[0]) for node in ast.parse(cell).body if isinstance(node, ast.Assign)]
-            if foreign := [name for name in given if name not in declared]:
-                raise UserError(f"no parameter '{foreign[0]}'; the chapter has {', '.join(sorted(declared))}")
+    declared, given = set(), []
+    for cell in shell.user_ns.get("In", []) if shell else []:
+        with suppress(SyntaxError, ValueError):  # IPython also keeps cells that do not parse
+            for node in ast.parse(cell).body:
+                if isinstance(node, ast.AnnAssign):
+                    declared.add(ast.unparse(node.target))
+                elif isinstance(node, ast.Assign) and cell.startswith("# Parameters\n"):  # papermill's
+                    given.append(ast.unparse(node.targets[0]))
+    if foreign := [name for name in given if name not in declared]:
+        raise UserError(f"no parameter '{foreign[0]}'; the chapter has {', '.join(sorted(declared))}")
 
 
 def tidy(
