@@ -70,6 +70,12 @@ def each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+def listed(names: Iterable[str] | str) -> tuple[str, ...]:
+    """Return the names of a list or a comma-separated text, stripped, without empty ones."""
+    words = names.split(",") if isinstance(names, str) else names
+    return tuple(word.strip() for word in words if word.strip())
+
+
 def safe_name(text: str, what: str) -> str:
     """Return ``text`` if it is valid as one component of a path, else raise `UserError`; ``what`` it names: "area"."""
     if re.match(r"[^.\-/\\][^/\\]*\Z", text) and not _UNPRINTABLE.search(text) and len(text.encode()) <= _LONGEST_NAME:

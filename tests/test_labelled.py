@@ -129,6 +129,10 @@ def test_bad_labels_are_refused_in_one_line(tmp_path):
         ("covers a pixel centre", LabelFile(kinds, layer(tmp_path / "s.gpkg", [pixels(100, 100, 150, 150)]))),
     ):  # fmt: skip
         refuses(match, read, tmp_path, file)
+    flows = layer(tmp_path / "flows.gpkg", slides, kind=["flow"])
+    both = [LabelFile(path, column="kind", landslide=("scar", "flow")) for path in (kinds, flows)]
+    labelled.check_words(both)
+    refuses("kinds.gpkg: no 'kind' is flow, it holds scar; correct --landslide", labelled.check_words, both[:1])
     for match, codes in (
         ("holds 0, 255; write 1 for landslide", np.where(DISCS, 255, 0)),
         ("holds 0, 1, 2; write 1 for landslide", DISCS.astype(int) + (DISCS & LEFT)),

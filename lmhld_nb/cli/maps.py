@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from lmhld_nb.cli.options import Device, NoData, Pairs, Quiet, Workers, app, argument, option
-from lmhld_nb.config import UserError, runs_dir
+from lmhld_nb.config import UserError, listed, runs_dir
 
 
 @app.command(cls=Pairs, epilog="Example: lmhld learn scene.tif slides.gpkg --bands red,green,blue --out net/")
@@ -43,13 +43,13 @@ def learn(
 
     if review and (class_column or landslide or background):
         raise UserError("learn: --review defines its own classes; leave out --class-column, --landslide, --background")
-    if bool(class_column) != bool(landslide) or (background and not landslide):
+    if bool(class_column) != bool(listed(landslide)) or (background and not landslide):
         raise UserError("learn: --class-column, --landslide, --background belong together; leave all out for one class")
     if lone := [text for text in also or () if text.count("\n") != 1]:
         raise UserError(f"--also {lone[0]}: give a scene and its labels")
     if review:
         class_column, landslide, background = "review", "right", "wrong"
-    classes = class_column, tuple(landslide.split(",")), tuple(filter(None, background.split(",")))
+    classes = class_column, listed(landslide), listed(background)
     names = tuple(bands.split(",")) if bands else None
 
     def pair(image: Path, file: Path, ground: Path | None = None) -> tuple[Scene, LabelFile]:

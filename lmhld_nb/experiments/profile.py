@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, create_model, model_validator
 
 from lmhld_nb import config, models
-from lmhld_nb.config import ROOT, Count, Positive, Seed, Share, Strict, UserError, each_once, read_yaml
+from lmhld_nb.config import ROOT, Count, Positive, Seed, Share, Strict, UserError, each_once, listed, read_yaml
 from lmhld_nb.experiments.registry import EXPERIMENTS
 from lmhld_nb.scenes import BANDS
 from lmhld_nb.training.hardware import Execution
@@ -138,7 +138,7 @@ def narrow(profile: Profile, models: Sequence[str] | str, areas: Sequence[str] |
 
     Experiments on one area that is not chosen are left out. UserError if a network is not in the profile.
     """
-    chosen_models, chosen_areas = _split(models), _split(areas)
+    chosen_models, chosen_areas = listed(models), listed(areas)
     for model in chosen_models:
         if model not in profile.models:
             raise UserError(f"model '{model}': not in profile '{profile.name}', which has {', '.join(profile.models)}")
@@ -158,8 +158,3 @@ def narrow(profile: Profile, models: Sequence[str] | str, areas: Sequence[str] |
     changes = {"models": chosen_models or profile.models, "areas": chosen_areas or profile.areas}
     experiments = profile.experiments.model_copy(update=settings)
     return profile.model_copy(update={"name": f"{profile.name}-part", "experiments": experiments, **changes})
-
-
-def _split(names: Sequence[str] | str) -> tuple[str, ...]:
-    listed = names.split(",") if isinstance(names, str) else names
-    return tuple(name.strip() for name in listed if name.strip())

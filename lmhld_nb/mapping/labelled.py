@@ -7,6 +7,7 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import rasterio.features
 from shapely.geometry import shape
 
@@ -16,6 +17,7 @@ from lmhld_nb.patches import candidate_sizes
 from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.scenes.scene import Image, Scene, open_labels, read_polygon_table
 from lmhld_nb.scenes.vectors import is_vector
+from lmhld_nb.scenes.vectors import read as read_features
 from lmhld_nb.sources.files import codes_in
 
 LANDSLIDE, BACKGROUND, UNLABELLED = 1, 0, 255
@@ -107,6 +109,17 @@ def read(image: Image, file: LabelFile, bands: Sequence[str], patch: int | None 
     return Ground(image, tuple(bands), labels, part, values, patch, len(inventory.landslide_sizes(part)), notes)
 
 
+def check_words(files: Sequence[LabelFile]) -> None:
+    """Raise UserError for a class that no file's column holds: its landslides would pass as unlabelled ground."""
+    named = [file for file in files if file.column and not file.around and is_vector(file.path)]
+    held = {word for file in named for word in _words(read_features(file.path, file.layer), file)}
+    for file in named:
+        for key, words in (("landslide", file.landslide), ("background", file.background)):
+            if foreign := [word for word in words if word not in held]:
+                problem = f"no '{file.column}' is {foreign[0]}, it holds {', '.join(sorted(held - {''})[:8])}"
+                raise UserError(f"{file.path}: {problem}; correct --{key}")
+
+
 def _in_pixels(image: Image, path: Path, layer: str | None, notes: list[str]) -> gpd.GeoDataFrame:
     """Read polygons in pixels of the image, x to the right and y downwards."""
     table = read_polygon_table(path, image, layer)
@@ -122,15 +135,21 @@ def _by_class(table: gpd.GeoDataFrame, file: LabelFile) -> tuple[gpd.GeoSeries, 
     """Return the polygons of landslides, of background, and of neither."""
     if file.column is None:
         return table.geometry, table.geometry[:0], table.geometry[:0]
+    words = _words(table, file)
+    landslide, background = (words.isin(values) for values in (file.landslide, file.background))
+    if not landslide.any():
+        held, wanted = ", ".join(sorted({*words} - {""})[:8]), " or ".join(file.landslide)
+        raise UserError(f"{file.path}: no '{file.column}' is {wanted}, it holds {held}; correct --landslide")
+    return table.geometry[landslide], table.geometry[background], table.geometry[~(landslide | background)]
+
+
+def _words(table: gpd.GeoDataFrame, file: LabelFile) -> pd.Series:
+    """Return the classes of polygons as text, empty without one."""
     if file.column not in table:
         held = ", ".join(str(name) for name in table.columns if name != table.geometry.name) or "none"
         raise UserError(f"{file.path}: no column '{file.column}', it has {held}; correct --class-column")
-    words = table[file.column].astype(str).str.strip().str.removesuffix(".0")  # numbers beside empty fields are floats
-    landslide, background = (words.isin(values) for values in (file.landslide, file.background))
-    if not landslide.any():
-        held, wanted = ", ".join(sorted(set(words))[:8]), " or ".join(file.landslide)
-        raise UserError(f"{file.path}: no '{file.column}' is {wanted}, it holds {held}; correct --landslide")
-    return table.geometry[landslide], table.geometry[background], table.geometry[~(landslide | background)]
+    words = table[file.column].astype(str).where(table[file.column].notna(), "")
+    return words.str.strip().str.removesuffix(".0")  # numbers beside empty fields are floats
 
 
 def _drawn(shapes: gpd.GeoSeries | gpd.GeoDataFrame, size: tuple[int, int]) -> np.ndarray:

@@ -127,6 +127,7 @@ def compare(
         raise UserError("--freeze: needs a start network; give one with --from")
     device = torch.device(hardware.choose_device(settings.device))
     model, start_card = networks.load(start) if start else (None, {})
+    labelled.check_words([file for _, file in pairs])
     grounds: list[Ground] = []
     for scene, file in pairs:
         image = stack.enter_context(scenes.open_image(scene))
