@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, create_model, model_validator
+from pydantic import AfterValidator, Field, create_model, field_validator, model_validator
 
 from lmhld_nb import config, models
 from lmhld_nb.config import ROOT, Count, Positive, Seed, Share, Strict, UserError, each_once, listed, read_yaml
@@ -79,6 +79,13 @@ class Profile(Strict, allow_inf_nan=False):
     execution: Execution = Execution()  # not part of a run's identity, though more ``threads`` may change last digits
     extensions: tuple[str, ...] = ()  # your own modules that register losses, optimisers, metrics or experiments
     experiments: Any  # those included, each with its chapter and its settings (``{}`` for its defaults)
+
+    @field_validator("experiments")
+    @classmethod
+    def _include_one(cls, experiments: Any) -> Any:
+        if all(settings is None for _, settings in experiments):
+            raise ValueError("name at least one experiment, e.g. single: {}")
+        return experiments
 
     @model_validator(mode="after")
     def _is_portable_throughout(self) -> Profile:
