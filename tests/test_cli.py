@@ -57,6 +57,7 @@ def test_help_says_what_explains_every_option_and_shows_an_example(name):
     ("data get hokkaido", "lmhld data get hokkaido --from FOLDER"),
     ("book {tiny} --chapter 99", "chapter '99': unknown; choose from 00,"),
     ("book {tiny} --chapter 05 -p profil mini", "-p profil: no chapter has this parameter; choose from areas, "),
+    ("book {tiny} -p models", "-p models: give a name and its value, e.g. -p models unet"),
     ("book {tiny} -p profile mini", "-p profile: the profile is the command's first argument"),
     ("map {scene} --out {out} --run x --weights y", "give either --run RUN_ID or --weights FILE"),
     ("map {scene} --out {out} --run x", "band order unknown (4 bands without names); give it, e.g. --bands"),

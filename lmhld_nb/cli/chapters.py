@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from lmhld_nb.cli.options import Pairs, ProfileName, Quiet, app, argument, option
+from lmhld_nb.config import UserError
 
 
 @app.command(cls=Pairs, epilog="Example: lmhld book mini --chapter 05 -p on_missing skip -p models unet,unet_pp")
@@ -21,8 +22,9 @@ def book(
     from lmhld_nb.experiments import profile as profiles
 
     profiles.load(profile)
-    pairs = [text.partition("=") for text in parameters or ()]
-    values = {name: value for name, _, value in pairs}
+    if lone := [text for text in parameters or () if "=" not in text]:
+        raise UserError(f"-p {lone[0]}: give a name and its value, e.g. -p models unet")
+    values = dict(text.split("=", 1) for text in parameters or ())
     store, missing = chapters.recorded_store(profile) if from_records else (None, 0)
     if missing:
         typer.echo(f"{missing} runs are not recorded yet and left out")
