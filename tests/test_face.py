@@ -50,7 +50,7 @@ def test_tables_are_computed_from_finished_runs_and_saved(book):
     (run,) = book.runs("single", "skip")
     table = book.table(5)
     assert table.index.tolist() == [("gorkha", "unet")] and table["run_ids"].tolist() == [run.spec.run_id]
-    assert book.runs("2", "skip") == [run]
+    assert book.runs("2", "skip") == book.runs(2, "skip") == [run]
     saved = pd.read_csv(book.figures / "table5.csv", index_col=["area", "model"])
     pd.testing.assert_frame_equal(saved, table, rtol=1e-5, check_dtype=False)
     shown = lm.tidy(table)

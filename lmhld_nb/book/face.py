@@ -55,7 +55,7 @@ class Book(Study):
     def plan(self) -> list[PlannedRun]:
         return plan(self)
 
-    def runs(self, experiment: str, on_missing: str = "train") -> list[Run]:
+    def runs(self, experiment: str | int, on_missing: str = "train") -> list[Run]:
         """Return the finished runs of an experiment, by its name or its number in the paper; see `Study.fetch`."""
         entry = experiment_named(experiment)
         self.settings(entry.name)

@@ -15,7 +15,7 @@ from lmhld_nb.experiments.profile import Profile
 from lmhld_nb.experiments.registry import EXPERIMENTS, experiment_named
 from lmhld_nb.experiments.study import Study
 from lmhld_nb.runs import records
-from lmhld_nb.training.hardware import choose_device, environment
+from lmhld_nb.training.hardware import choose_device, device_name
 from lmhld_nb.training.scoring import WHOLE_AREA_FILE
 from lmhld_nb.training.specs import RunSpec
 
@@ -36,7 +36,7 @@ class PlannedRun:
         return tuple(data.area for data in self.spec.data)
 
 
-def plan(study: Study, experiment: str | None = None) -> list[PlannedRun]:
+def plan(study: Study, experiment: str | int | None = None) -> list[PlannedRun]:
     """List the runs of a study or one of its experiments (name or number), each once; UserError for a foreign one."""
     chosen = None if experiment is None else experiment_named(experiment)
     if chosen is not None:
@@ -78,7 +78,7 @@ def plan_table(
     @cache  # read only if runs are left to make: reading time grows with the store
     def rates() -> pd.DataFrame:
         everywhere = runs.rates()
-        return everywhere[everywhere["device"] == environment(torch.device(choose_device(device)))["device"]]
+        return everywhere[everywhere["device"] == device_name(torch.device(choose_device(device)))]
 
     rows: list[dict[str, Any]] = []
     for entry in planned:

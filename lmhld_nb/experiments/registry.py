@@ -50,10 +50,10 @@ def register(experiment: Experiment) -> None:
     EXPERIMENTS[experiment.name] = experiment
 
 
-def experiment_named(text: str) -> Experiment:
+def experiment_named(key: str | int) -> Experiment:
     """Return an experiment by its name or its number in the paper; raises `UserError` if there is none."""
     for experiment in EXPERIMENTS.values():
-        if text in (experiment.name, experiment.label):
+        if str(key) in (experiment.name, experiment.label):
             return experiment
     names = [f"{entry.label} ({entry.name})" if entry.number else entry.name for entry in EXPERIMENTS.values()]
-    raise UserError(f"experiment {text}: unknown; choose from {', '.join(names)}")
+    raise UserError(f"experiment {key}: unknown; choose from {', '.join(names)}")
