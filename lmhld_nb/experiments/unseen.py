@@ -21,14 +21,13 @@ from lmhld_nb.experiments.profile import Areas, Bands, ModelName
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study, open_dataset
 from lmhld_nb.experiments.tables import score_table
-from lmhld_nb.mapping import files, prediction
-from lmhld_nb.mapping.prediction import Network
+from lmhld_nb.mapping import prediction
 from lmhld_nb.patches.batches import load_split
 from lmhld_nb.runs import Run
 from lmhld_nb.scenes import Scene
 from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.sources import DataSet
-from lmhld_nb.training import engine, scoring, weights
+from lmhld_nb.training import engine, scoring
 from lmhld_nb.training.hardware import choose_device
 from lmhld_nb.training.specs import RunSpec
 
@@ -184,11 +183,7 @@ def score_events(study: Study, dataset: DataSet, areas: Sequence[str], run: Run)
 
 
 def _score(run: Run, scene_list: Sequence[Scene], threshold: float, device: str) -> dict[str, np.ndarray]:
-    model, card = weights.load(run.weights_file)
-    target = torch.device(choose_device(device))
-    model = model.to(target).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network = Network(model, target, run.recipe.precision)
-    size, bands = max(area["patch_size"] for area in card["areas"].values()), run.spec.bands
+    predict, bands = prediction.of_run(run, device), run.spec.bands
     tallies, blocks, masks, indexed = [], [], [], []
     for scene in scene_list:
         with scenes.open_image(scene) as image:
@@ -196,7 +191,7 @@ def _score(run: Run, scene_list: Sequence[Scene], threshold: float, device: str)
             if scene.mask or scene.polygons or scene.unlabelled_is_background:
                 with scenes.open_labels(scene, image) as labels:
                     truth = labels.read(whole)
-            probability = files.rounded(prediction.whole(image, bands, network, size))
+            probability = predict(image)
             step = max(1, round((truth.size * len(scene_list) / INDEX_PIXELS) ** 0.5))
             values = scenes.read_decimated(lambda strip: image.read(strip, bands), whole, step)
             known = np.where(image.valid(values), truth[::step, ::step], 255)

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import rasterio
-import torch
 from IPython.display import HTML, display
 
 from lmhld_nb import models, scenes
@@ -26,12 +25,10 @@ from lmhld_nb.evaluation.objects import NO_LABEL
 from lmhld_nb.mapping import files, inputs, prediction
 from lmhld_nb.mapping.folder import PROBABILITY, VIEW
 from lmhld_nb.mapping.outlines import Cleaning
-from lmhld_nb.mapping.prediction import Network
 from lmhld_nb.runs import Run
 from lmhld_nb.scenes import rasters
 from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.scenes.scene import Image, Labels, Scene
-from lmhld_nb.training import hardware, weights
 
 FOLDER = Path(__file__).with_name("page")
 LONGEST = 1024  # px, the longer side of the scene as shown, at most
@@ -133,18 +130,9 @@ def of_runs(scene: Scene, runs: Sequence[Run], mapped: bool = True, **more: Any)
         for run in runs if mapped else ():
             name = _title(run.spec.model)
             name = f"{name}, run {run.spec.run_id[:6]}" if name in networks else name
-            probability = _predicted(run, image)
+            probability = prediction.of_run(run)(image)
             networks[name] = lambda window, values=probability: values[window.as_slices]
         return describe(image, runs[0].spec.bands, networks, labels.read if labels else None, **more)
-
-
-def _predicted(run: Run, image: Image) -> np.ndarray:
-    """Return a run's probabilities (rows, cols) for a whole scene, as `map_scene` writes them."""
-    model, card = weights.load(run.weights_file)
-    device = torch.device(hardware.choose_device("auto"))
-    network = Network(model.to(device), device, run.recipe.precision)
-    size = inputs.window_of(card, run.weights_file)
-    return files.rounded(prediction.whole(image, run.spec.bands, network, size))
 
 
 def frame(text: str, height: int = 720) -> HTML:

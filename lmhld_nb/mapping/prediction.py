@@ -6,7 +6,7 @@ One thread reads and normalises ahead, others run the network, and the consumer 
 import itertools
 import math
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -17,10 +17,12 @@ from torch import Tensor, nn
 
 from lmhld_nb import processes, scenes
 from lmhld_nb.config import UserError
+from lmhld_nb.mapping import files, inputs
 from lmhld_nb.patches.patch_sets import mean_and_std
+from lmhld_nb.runs import Run
 from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.scenes.scene import Image
-from lmhld_nb.training import engine
+from lmhld_nb.training import engine, hardware, weights
 from lmhld_nb.training.specs import Recipe
 
 NO_PROBABILITY = -1.0
@@ -94,6 +96,15 @@ def whole(
     statistics = statistics or scene_statistics(image, bands)
     with closing(predicted_rows(image, bands, statistics, network, size, overlap)) as rows:
         return np.concatenate([values for _, values in rows])
+
+
+def of_run(run: Run, device: str = "auto") -> Callable[[Image], np.ndarray]:
+    """Return what maps images with a finished run's network: probabilities (rows, cols), as `map_scene` writes them."""
+    model, card = weights.load(run.weights_file)
+    target = torch.device(hardware.choose_device(device))
+    model = model.to(target).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network, size = Network(model, target, run.recipe.precision), inputs.window_of(card, run.weights_file)
+    return lambda image: files.rounded(whole(image, run.spec.bands, network, size))
 
 
 def predicted_rows(
