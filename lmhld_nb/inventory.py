@@ -23,11 +23,10 @@ def landslide_sizes(mask: np.ndarray) -> np.ndarray:
     return components([(np.asarray(mask),)])["size_px"].to_numpy()
 
 
-def scene_sizes(scene: Scene, rows_at_once: int = 512, layer: str | None = None) -> np.ndarray:
+def scene_sizes(scene: Scene, layer: str | None = None) -> np.ndarray:
     """Return the pixels of each landslide of a scene (``layer`` of its polygons), read in strips."""
     with scenes.open_image(scene) as image, scenes.open_labels(scene, image, layer) as labels:
-        strips = scenes.strips(image.shape, rows_at_once)
-        return components((labels.read(window),) for window in strips)["size_px"].to_numpy()
+        return components((labels.read(window),) for window in scenes.strips(image.shape, 512))["size_px"].to_numpy()
 
 
 def area_sizes(area_scenes: Sequence[Scene], read: Sequence[np.ndarray] = ()) -> np.ndarray:

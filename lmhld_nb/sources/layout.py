@@ -83,7 +83,7 @@ class Layout(config.Strict):
 
     layout: Literal["parts", "discover"] = "parts"  # discover: recognise areas, images and masks by words in names
     parts: tuple[Part, ...] = ()
-    areas: dict[str, str] = Field(default_factory=dict)  # folder name of an area → its key; only letters are compared
+    areas: dict[str, str] = Field(default_factory=dict)  # folder name of an area → its key; compared as `bare`
     known_areas: bool = False  # every area must be one of the paper's seven
     bands: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(config.each_once)] = BANDS
     channels: Channels = "first"
@@ -96,7 +96,7 @@ class Layout(config.Strict):
     resolution_m: Metres | dict[str, Metres] | None = None  # for all, or by area
     georeferenced: bool = True
     extra_bands: Literal["error", "ignore"] = "error"
-    patch_size: config.Count | dict[str, config.Count] | None = None  # side in pixels, for all or by area
+    patch_size: config.Count | dict[str, config.Count] | None = None  # px, as published; not used, but in `key_of`
 
     @model_validator(mode="after")
     def _check_codes(self) -> Layout:

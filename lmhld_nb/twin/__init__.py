@@ -20,11 +20,11 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from lmhld_nb import config
 from lmhld_nb.processes import side_by_side
 from lmhld_nb.scenes.scene import Scene
-from lmhld_nb.twin.areas import AREAS, EVENTS, RECIPES
+from lmhld_nb.twin.areas import AREAS, RECIPES
 from lmhld_nb.twin.labels import Level
 from lmhld_nb.twin.scene import NODATA, TWIN_VERSION, SceneTask, make_scene, paths_of
 
-__all__ = ["AREAS", "EVENTS", "RECIPES", "TWIN_VERSION", "SceneTask", "TwinSpec", "fingerprint", "make", "plan"]
+__all__ = ["AREAS", "RECIPES", "TWIN_VERSION", "SceneTask", "TwinSpec", "fingerprint", "make", "plan"]
 
 
 class TwinSpec(config.Strict):

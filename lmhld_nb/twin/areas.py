@@ -82,4 +82,3 @@ RECIPES = {  # names of other tables only group the keys
 """Areas and events. Their order numbers the random streams, so append new ones at the end."""
 
 AREAS = {area: recipe for area, recipe in RECIPES.items() if area in paper.AREAS}
-EVENTS = {area: recipe for area, recipe in RECIPES.items() if area not in paper.AREAS}
