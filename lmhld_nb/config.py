@@ -41,6 +41,12 @@ class UserError(Exception):
         return [f"{type(self).__name__}: {self}"]  # shown by IPython below a cell, without a traceback
 
 
+def short(error: object, named: bool = False) -> str:
+    """Return an error's text, after its class's name if ``named``, on one line of at most 160 characters."""
+    text = f"{type(error).__name__}: {error}" if named else str(error)
+    return " ".join(text.split())[:160]
+
+
 class Interrupted(Exception):
     """A signal stopped the work; all that the same command needs to continue has been saved."""
 
@@ -211,9 +217,8 @@ def load_extensions(names: Iterable[str] | None = None) -> None:
         try:
             importlib.import_module(name)
         except Exception as error:  # whatever the module does on import
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
             way_out = "install its package or put its folder into PYTHONPATH"
-            raise UserError(f"extension '{name}': cannot be imported ({reason}); {way_out}") from error
+            raise UserError(f"extension '{name}': cannot be imported ({short(error, True)}); {way_out}") from error
     os.environ[EXTENSIONS] = ",".join(dict.fromkeys([*loaded, *names]))
 
 

@@ -24,7 +24,7 @@ from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 from traitlets.config import Config
 
-from lmhld_nb.config import ROOT, UserError, atomic_path, environment_set, figures_dir, workdir
+from lmhld_nb.config import ROOT, UserError, atomic_path, environment_set, figures_dir, short, workdir
 from lmhld_nb.processes import cores, scratch_folder, side_by_side
 
 KERNEL = "lmhld"
@@ -101,8 +101,8 @@ def execute(source: Path, target: Path, parameters: Mapping[str, object]) -> Non
             reason = " ".join(f"{error.ename}: {error.evalue}".split())
             raise UserError(f"{source.name}: cell {error.exec_count} failed: {reason}; see {failed}") from error
         except RuntimeError as error:  # raised by nbclient and jupyter_client about their kernels
-            reason = f"{' '.join(str(error).split())} (out of memory?)"
-            raise UserError(f"{source.name}: {reason}; run it alone with `--chapter {number_of(source)}`") from error
+            problem = f"{short(error)} (out of memory?)"
+            raise UserError(f"{source.name}: {problem}; run it alone with `--chapter {number_of(source)}`") from error
         _tidy(temporary)
     failed.unlink(missing_ok=True)
 

@@ -17,9 +17,9 @@ import pyogrio
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 
-from lmhld_nb.config import UserError, cannot_write
+from lmhld_nb.config import UserError, cannot_write, short
 from lmhld_nb.processes import is_alive
-from lmhld_nb.scenes.rasters import open_raster, short
+from lmhld_nb.scenes.rasters import open_raster
 from lmhld_nb.seals import digest_of
 
 PROBABILITY, UNCERTAINTY, MASK = "probability.tif", "uncertainty.tif", "mask.tif"

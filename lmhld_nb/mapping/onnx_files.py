@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lmhld_nb.config import UserError, atomic_path, check_kind
+from lmhld_nb.config import UserError, atomic_path, check_kind, short
 from lmhld_nb.models.unet_3p import UpsampledConv
 from lmhld_nb.training import weights
 
@@ -156,8 +156,8 @@ def load(path: Path) -> tuple[OnnxNetwork, dict[str, Any]]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; write it with `lmhld export`") from None
     except Exception as error:  # onnxruntime has its own classes
-        detail = " ".join(str(error).split())[:120]
-        raise UserError(f"{path}: not a network of this book ({detail}); give a file from `lmhld export`") from error
+        problem = f"not a network of this book ({short(error)})"
+        raise UserError(f"{path}: {problem}; give a file from `lmhld export`") from error
 
 
 def _needed(name: str) -> ModuleType:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lmhld_nb.config import UserError
+from lmhld_nb.config import UserError, short
 from lmhld_nb.models.attention_unet import AttentionUNet
 from lmhld_nb.models.dense_unet import DenseUNet
 from lmhld_nb.models.res_unet import ResUNet
@@ -68,7 +68,7 @@ def network(name: str) -> Network:
         builder = getattr(importlib.import_module(module), function, None)
     except Exception as error:  # whatever the module does on import
         mend = "install its package or put its folder into PYTHONPATH"
-        raise UserError(f"model '{name}': {module} cannot be imported ({_one_line(error)}); {mend}") from error
+        raise UserError(f"model '{name}': {module} cannot be imported ({short(error, True)}); {mend}") from error
     if not callable(builder):
         raise UserError(f"model '{name}': {module} has no function '{function}'; correct the name after the colon")
     number = int(hashlib.sha256(name.encode()).hexdigest(), 16)
@@ -113,7 +113,7 @@ def build(name: str, in_channels: int = 4, width: int | None = None) -> nn.Modul
                 warnings.simplefilter("error")  # about layers without weights
                 return entry.builder(in_channels, **sizes).apply(_initialise)
         except (ValueError, ArithmeticError, RuntimeError, Warning) as error:
-            problem = f"cannot be built {width} wide ({_one_line(error)}); choose another width"
+            problem = f"cannot be built {width} wide ({short(error, True)}); choose another width"
             raise UserError(f"model '{name}': {problem}") from error
     try:
         model = entry.builder(in_channels, **sizes)
@@ -124,12 +124,8 @@ def build(name: str, in_channels: int = 4, width: int | None = None) -> nn.Modul
             raise ValueError(f"from two patches of 64 px it returned {shape}")
     except Exception as error:  # whatever external code does
         rule = "it must be built from the number of bands and turn (N, bands, H, W) into logits (N, 1, H, W)"
-        raise UserError(f"model '{name}': cannot be used ({_one_line(error)}); {rule}") from error
+        raise UserError(f"model '{name}': cannot be used ({short(error, True)}); {rule}") from error
     return model.train()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:160]
 
 
 def _initialise(module: nn.Module) -> None:

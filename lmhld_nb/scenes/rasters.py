@@ -18,7 +18,7 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
-from lmhld_nb.config import UserError, check_kind
+from lmhld_nb.config import UserError, check_kind, short
 from lmhld_nb.scenes import formats
 
 # GDAL would cache blocks up to 5 % of the memory; reading by strips needs two rows of the largest usual tiles.
@@ -198,8 +198,3 @@ def ground_pixel(crs: CRS | None, transform: Affine, shape: tuple[int, int]) -> 
     across, down = (math.hypot(east[k] - east[0], north[k] - north[0]) for k in (1, 2))
     true = abs(across / nominal[0] - 1) < 0.01 and abs(down / nominal[1] - 1) < 0.01
     return nominal if true and not crs.is_geographic else (across, down)
-
-
-def short(error: object) -> str:
-    """Return an error's text on one line of at most 160 characters."""
-    return " ".join(str(error).split())[:160]

@@ -13,8 +13,7 @@ from pydantic import Field, ValidationError
 from tqdm import tqdm
 
 from lmhld_nb import __version__, config
-from lmhld_nb.config import UserError
-from lmhld_nb.scenes import rasters
+from lmhld_nb.config import UserError, short
 from lmhld_nb.seals import digest_of
 
 API = "https://zenodo.org/api/records"
@@ -153,7 +152,7 @@ def _reason(error: requests.RequestException) -> str:
         return f"the server answered {error.response.status_code}"
     if isinstance(error, requests.Timeout) or "timed out" in str(error):  # the form of a time-out in mid-answer
         return f"nothing for {TIMEOUT[1]:g} s"
-    return "no connection" if isinstance(error, requests.ConnectionError) else rasters.short(error)
+    return "no connection" if isinstance(error, requests.ConnectionError) else short(error)
 
 
 def _size(path: Path) -> int:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from lmhld_nb import models, seals
-from lmhld_nb.config import Positive, Strict, UserError, atomic_path, check_kind, each_once, explain, printable
+from lmhld_nb.config import Positive, Strict, UserError, atomic_path, check_kind, each_once, explain, printable, short
 from lmhld_nb.patches.patch_sets import PatchSet
 from lmhld_nb.training.specs import RunSpec, Width
 
@@ -236,8 +236,8 @@ def _one_line_errors(path: Path) -> Iterator[None]:
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except _UNREADABLE as error:
-        detail = " ".join(str(error).split())[:120]
-        raise UserError(f"{path}: not a network of this book ({detail}); give a run's weights.safetensors") from error
+        problem = f"not a network of this book ({short(error)})"
+        raise UserError(f"{path}: {problem}; give a run's weights.safetensors") from error
 
 
 @dataclass

@@ -233,4 +233,4 @@ def write_polygons(path: Path, layers: dict[str, labels.Labels], recipe: AreaRec
                 table = _outlines(label, recipe, transform)
                 table.to_file(temporary, layer=name, driver="GPKG", engine="pyogrio", mode=mode)
     except failures as error:  # GDAL's own errors: it does not raise OSError
-        raise config.cannot_write(path, OSError(" ".join(str(error).split())[:120])) from error
+        raise config.cannot_write(path, OSError(config.short(error))) from error
