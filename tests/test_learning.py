@@ -21,7 +21,7 @@ from lmhld_nb.scenes.scene import BANDS, Scene
 from lmhld_nb.training import weights as networks
 from lmhld_nb.training.losses import dice_bce, labelled_dice_bce
 
-SHAPE = (128, 144)
+SHAPE = (136, 144)  # not a multiple of the patches
 DISCS = blobs(*SHAPE, 12, seed=1, radius=(4, 9))
 KNOWN = np.arange(SHAPE[1]) < 96  # columns
 Learnt = tuple[Path, dict[str, Any]]  # a folder and a card

@@ -11,7 +11,7 @@ import pandas as pd
 import rasterio.features
 from shapely.geometry import shape
 
-from lmhld_nb import inventory
+from lmhld_nb import inventory, scenes
 from lmhld_nb.config import UserError
 from lmhld_nb.patches import candidate_sizes
 from lmhld_nb.scenes.rasters import Window
@@ -71,7 +71,7 @@ def read(image: Image, file: LabelFile, bands: Sequence[str], patch: int | None 
             reach = np.maximum(2 * np.sqrt(landslides.area / math.pi), patch / 4)
             known |= _drawn(landslides.buffer(reach), image.shape)
             notes.append(f"background is the ground around landslides: {reach.median():.0f} px wide (median)")
-        labels = np.where(known & ~_drawn(others, image.shape), BACKGROUND, UNLABELLED).astype(np.uint8)
+        labels = np.where(known & ~_drawn(others, image.shape), np.uint8(BACKGROUND), np.uint8(UNLABELLED))
         labels[is_landslide if searched is None else is_landslide & known] = LANDSLIDE
     elif file.layer or file.column:
         raise UserError(f"{file.path}: a mask has no layers and no columns; give polygons, or leave these out")
@@ -156,11 +156,12 @@ def _drawn(shapes: gpd.GeoSeries | gpd.GeoDataFrame, size: tuple[int, int]) -> n
     """Return which pixels have their centre inside one of the shapes, bool (rows, cols)."""
     outlines = [one for one in shapes.geometry if not one.is_empty]
     drawn = np.zeros(size, np.uint8)
-    return (rasterio.features.rasterize(outlines, out=drawn) if outlines else drawn).astype(bool)
+    return (rasterio.features.rasterize(outlines, out=drawn) if outlines else drawn).view(bool)
 
 
 def _patch_size(is_landslide: np.ndarray, path: Path) -> int:
-    sizes = inventory.landslide_sizes(is_landslide)
+    strips = ((is_landslide[window.as_slices],) for window in scenes.strips(is_landslide.shape, 512))
+    sizes = inventory.components(strips)["size_px"].to_numpy()
     if not len(sizes):
         raise UserError(f"{path}: no landslide covers a pixel centre of labelled ground; check scale and position")
     return min(LARGEST_PATCH, candidate_sizes(inventory.quartiles(sizes))[1])

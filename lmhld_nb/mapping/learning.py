@@ -11,7 +11,7 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -269,11 +269,17 @@ def _label_next(compared: Comparison, members: Members) -> gpd.GeoDataFrame:
     down, across = (length // size for length in ground.labels.shape)
     voting = networks.Ensemble([one for one, _ in members], [about["weight"] for _, about in members])
     network = Network(voting.eval().to(device), device)
-    probability = prediction.whole(image, ground.bands, network, size, compared.statistics[0], overlap=0.0)
-    new = (probability >= 0) & (ground.labels == UNLABELLED)
-    doubt = np.where(new, 1 - np.abs(2 * probability - 1), 0)
-    share, sums = (values[: down * size, : across * size].reshape(down, size, across, size).mean(axis=(1, 3))
-                   for values in (new, doubt))  # fmt: skip
+    share, sums = np.zeros((2, down, across))
+    held, done = np.zeros((0, image.shape[1]), np.float32), 0
+    predicted = prediction.predicted_rows(image, ground.bands, compared.statistics[0], network, size, overlap=0.0)
+    with closing(predicted) as rows:
+        for _, values in rows:
+            held = np.concatenate([held, values])
+            while len(held) >= size:  # a row of squares at a time: all may not fit into memory
+                new = (held[:size] >= 0) & (ground.labels[done * size :][:size] == UNLABELLED)
+                for means, found in ((share, new), (sums, np.where(new, 1 - np.abs(2 * held[:size] - 1), 0))):
+                    means[done] = found[:, : across * size].reshape(size, across, size).mean(axis=(0, 2))
+                held, done = held[size:], done + 1
     mean = np.where(share >= 0.5, sums / np.maximum(share, 0.5), 0)
     chosen = [divmod(int(k), across) for k in np.argsort(-mean, axis=None, kind="stable")[:SQUARES]]
     chosen = [(row, col) for row, col in chosen if mean[row, col] > 0]

@@ -88,13 +88,9 @@ def read_checked(image: Image, window: Window, bands: tuple[str, ...]) -> np.nda
     return values
 
 
-def whole(
-    image: Image, bands: tuple[str, ...], network: Network, size: int,
-    statistics: Statistics | None = None, overlap: float = 0.5,
-) -> np.ndarray:  # fmt: skip
-    """Return the probabilities (rows, cols) of a whole image (`predicted_rows`); ``statistics`` None: its own."""
-    statistics = statistics or scene_statistics(image, bands)
-    with closing(predicted_rows(image, bands, statistics, network, size, overlap)) as rows:
+def whole(image: Image, bands: tuple[str, ...], network: Network, size: int) -> np.ndarray:
+    """Return the probabilities (rows, cols) of a whole image (`predicted_rows`), normalised by its own statistics."""
+    with closing(predicted_rows(image, bands, scene_statistics(image, bands), network, size)) as rows:
         return np.concatenate([values for _, values in rows])
 
 
