@@ -16,7 +16,7 @@ import pytest
 import rasterio
 from affine import Affine
 from made import CRS, TRANSFORM, blobs, image_of, refuses, write_polygons, write_tif
-from mapped import draw
+from mapped import draw, write_weights
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS as System
 from rasterio.rio.main import main_group
@@ -189,13 +189,19 @@ def test_an_undeclared_edge_is_told_and_what_no_sensor_gives_does_not_warn(tmp_p
     refuses("complex", draw, made, weights, tmp_path / "map", others=[write_tif(tmp_path / "c.tif", IMAGE * 1j)])
 
 
-def test_tiles_are_judged_by_all_their_bands(tmp_path):
+def test_tiles_are_judged_by_the_bands_that_are_read_as_one_file_is(tmp_path):
     first, second = IMAGE.copy(), IMAGE + 1
     first[:3, 10:20, 10:20] = 0  # dark in three bands, not without data
     files = [write_tif(tmp_path / f"{n}.tif", values, nodata=0) for n, values in enumerate((first, second))]
     with mosaics.open_files(files) as raster:
         whole, some = (raster.read(Window(0, 0, 64, 64), bands) for bands in ([0, 1, 2, 3], [0, 1]))
-    assert (whole == first).all() and (some == first[:2]).all()
+    assert (whole == first).all() and (some == np.where(first[0], first, second)[:2]).all()
+    visible = write_weights(tmp_path / "w.safetensors", BANDS[:3])
+    beside = write_tif(tmp_path / "b.tif", IMAGE, transform=TRANSFORM * Affine.translation(64, 0), nodata=0)
+    for others, metres, valid in (([], None, 3996), ([], 1.5, 3996), ([beside], None, 8092)):
+        made = mapping.scene_of_file(files[0], BANDS, others=others)
+        report = draw(made, visible, tmp_path / "map", others, resolution=metres)
+        assert report["valid_px"] == valid
 
 
 # Arrays

@@ -102,9 +102,8 @@ def map_scene(
         predicted = prediction.predicted_rows(view, bands, statistics, network, size, settings.overlap)
         bar = stack.enter_context(progress_bar(view.shape[0], f"map {scene.name}", "row", progress))
         with closing(predicted) as rows:
-            counts = _write_rasters(
-                folder, image, view, _followed(rows, bar), threshold, ground, settings.least_slope, card["run_id"]
-            )
+            limits = threshold, ground, settings.least_slope
+            counts = _write_rasters(folder, image, view, bands, _followed(rows, bar), *limits, card["run_id"])
         across, down = rasters.ground_pixel(image.crs, image.transform, image.shape)
         pixel_m2 = across * down if image.crs else image.pixel_m**2
         is_default = settings.min_area_px is None and settings.min_area_m2 is None
@@ -151,21 +150,15 @@ def _followed(rows: Rows, bar: Any) -> Rows:
 
 
 def _write_rasters(
-    folder: Path,
-    image: Image,
-    view: Image,
-    rows: Rows,
-    threshold: float,
-    ground: Terrain | None,
-    least_slope: float,
-    run: str,
-) -> dict[str, int]:
+    folder: Path, image: Image, view: Image, bands: tuple[str, ...], rows: Rows,
+    threshold: float, ground: Terrain | None, least_slope: float, run: str,
+) -> dict[str, int]:  # fmt: skip
     """Write probability, uncertainty and mask on the grid of ``image`` from probabilities of ``view``; count pixels."""
     if view is not image:
         with files.raster(folder / map_folder.COARSE, view, "float32", NO_PROBABILITY) as coarse:
             for window, probability in rows:
                 coarse.write(probability, 1, window=window.as_rasterio)
-        rows = _resampled(folder / map_folder.COARSE, image)
+        rows = _resampled(folder / map_folder.COARSE, image, bands)
     valid_px, landslide_px = 0, 0
     with ExitStack() as stack:
         written = [
@@ -220,7 +213,7 @@ def _add_style(path: Path) -> None:
     pyogrio.write_dataframe(table, path, layer="layer_styles", driver="GPKG", FID="id")
 
 
-def _resampled(coarse: Path, image: Image) -> Rows:
+def _resampled(coarse: Path, image: Image, bands: tuple[str, ...]) -> Rows:
     """Yield probabilities predicted at another resolution on the scene's grid, none where the scene has no data."""
     with rasterio.open(coarse) as source:
         is_finer = abs(source.transform.a) < abs(image.transform.a)
@@ -232,7 +225,7 @@ def _resampled(coarse: Path, image: Image) -> Rows:
             for window in scenes.strips(image.shape, files.BLOCK):
                 probability = warped.read(1, window=window.as_rasterio)
                 if image.nodata is not None:
-                    probability[~image.valid(image.read(window, image.scene.bands))] = NO_PROBABILITY
+                    probability[~image.valid(image.read(window, bands))] = NO_PROBABILITY
                 yield window, probability
 
 

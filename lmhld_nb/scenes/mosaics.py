@@ -74,9 +74,9 @@ def open_files(
 ) -> Iterator[Raster]:
     """Open files of one coordinate system, pixel size, type and band order, pixels aligned, as one image.
 
-    For each pixel, the first file with data wins; one-band files, as many as ``bands``, are these bands instead.
-    ``nodata`` None is each file's own. Pixels of a coarser ``resolution_m`` are means, those of a finer one bilinear.
-    UserError for other grids.
+    For each pixel, the first file with data in the bands that are read wins; one-band files, as many as ``bands``, are
+    these bands instead. ``nodata`` None is each file's own. Pixels of a coarser ``resolution_m`` are means, those of a
+    finer one bilinear. UserError for other grids.
     """
     with ExitStack() as stack:
         if len(paths) == 1 and resolution_m is None:
@@ -217,10 +217,9 @@ def _joined(
         if top >= bottom or left >= right or not missing[here].any():
             continue
         overlap = Window(top - own.row, left - own.col, bottom - top, right - left)
-        whole = file.read(overlap, [*range(file.count)])  # the requested bands may be 0 where others have data
-        values = whole[indices]
+        values = file.read(overlap, indices)
         rasters.check_finite(values, file.nodata, file.path, overlap)
-        take = missing[here] & rasters.valid_pixels(whole, file.nodata)
+        take = missing[here] & rasters.valid_pixels(values, file.nodata)
         joined[(slice(None), *here)][:, take] = values[:, take]
         missing[here] &= ~take
     return joined
