@@ -258,6 +258,9 @@ def test_one_file_a_band_is_one_image(tmp_path, weights):
     assert draw(made, weights, tmp_path / "map", others)["valid_px"] == 64 * 64
     moved = write_tif(tmp_path / "moved.tif", IMAGE[:1], transform=TRANSFORM * Affine.translation(5, 0))
     refuses("covers other ground", draw, made, weights, tmp_path / "map", [*others[:2], moved])
+    other = write_tif(tmp_path / "other.tif", IMAGE[:1], nodata=7)
+    line = refuses("other.tif: no data is 7, in T54_B02", draw, made, weights, tmp_path / "map", [*others[:2], other])
+    assert "B02_10m.jp2 not declared; write one value, or give --nodata" in line
 
 
 def test_a_scene_without_a_place_on_earth_is_refused_with_a_command_that_mends_it(tmp_path, own, weights):

@@ -111,6 +111,11 @@ def open_files(
         if len(files) == bands and all(file.count == 1 for file in files):
             if other := next((file for file, own in zip(files, windows, strict=True) if own != windows[0]), None):
                 raise UserError(f"{other.path}: covers other ground than {first.path.name}; cut them to one extent")
+            marks = [dict.fromkeys(f"{v:.10g}" for v in rasters.holdable(file.nodata, file.dtype)) for file in files]
+            listed = [", ".join(values) or "not declared" for values in marks]
+            if unlike := next((number for number, values in enumerate(listed) if values != listed[0]), 0):
+                own = f"no data is {listed[unlike]}, in {first.path.name} {listed[0]}"
+                raise UserError(f"{files[unlike].path}: {own}; write one value, or give --nodata")
             stacked = replace(first, transform=transform, count=bands, names=())
             yield replace(stacked, read=lambda window, of: np.concatenate([files[k].read(window, [0]) for k in of]))
             return
