@@ -176,6 +176,18 @@ def test_nan_is_no_data_beside_a_declared_value_and_several_values_may_be_declar
     assert draw(one, weights, tmp_path / "one", resolution=6)["valid_px"] <= expected + 100
 
 
+@pytest.mark.parametrize(("nodata", "metres"), [(None, None), (None, 6), (9, None), (9, 6)])
+def test_a_files_own_mask_is_no_data_at_any_resolution(tmp_path, weights, nodata, metres):
+    values, shown = IMAGE.copy(), np.ones((64, 64), bool)
+    values[:, :, 40:44], shown[:16] = nodata or 0, False
+    path = write_tif(tmp_path / "a.tif", values, nodata=nodata)
+    with rasterio.open(path, "r+") as file:
+        file.write_mask(shown)
+    shown[:, 40:44] &= nodata is None
+    draw(mapping.scene_of_file(path, BANDS), weights, tmp_path / "map", resolution=metres)
+    assert ((read(tmp_path / "map" / "mask.tif")[0] != 255) == shown).all()
+
+
 def test_an_undeclared_edge_is_told_and_what_no_sensor_gives_does_not_warn(tmp_path, own, weights, capsys):
     values = IMAGE.copy()
     values[:, :, :20] = 0

@@ -13,7 +13,7 @@ import rasterio
 import rasterio.shutil
 from affine import Affine
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp, Resampling
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.io import MemoryFile
 from rasterio.vrt import WarpedVRT
 
@@ -100,7 +100,7 @@ def open_files(
                 warped = WarpedVRT(
                     source, crs=file.crs, transform=transform * Affine.translation(window.col, window.row),
                     height=window.height, width=window.width, src_nodata=resampled, nodata=resampled,
-                    resampling=Resampling.average if max(scale) > 1 else Resampling.bilinear,
+                    resampling=Resampling.average if max(scale) > 1 else Resampling.bilinear, dtype=file.dtype.name,
                     # A pixel is no data if every band is, as in `rasters.valid_pixels`.
                     UNIFIED_SRC_NODATA="YES", NUM_THREADS="ALL_CPUS",
                 )  # fmt: skip
@@ -131,13 +131,15 @@ def _describe(source: rasterio.DatasetReader, path: Path, nodata: Nodata) -> Ras
     if len(types := dict.fromkeys(source.dtypes)) > 1:
         raise UserError(f"{path}: its bands are of several types ({', '.join(types)}); write all as one of them")
     nodata = rasters.holdable(source.nodata if nodata is None else nodata, dtype) or None
+    is_masked = any(flags == [MaskFlags.per_dataset] for flags in source.mask_flag_enums)  # by a mask that is no band
+    if is_masked:
+        dtype, nodata = np.dtype(np.float32), (*(nodata or ()), math.nan)
 
     def read(window: Window, indices: list[int]) -> np.ndarray:
-        return rasters.read_raster(source, path, window, [index + 1 for index in indices])
+        return rasters.read_raster(source, path, window, [index + 1 for index in indices], is_masked)
 
     crs, names = source.crs, rasters.band_names(source)
-    is_on_earth = crs is not None and (crs.is_geographic or crs.is_projected)  # unlike a local system of a site
-    grid = source.shape, dtype, crs if is_on_earth else None, source.transform
+    grid = source.shape, dtype, crs if rasters.is_on_earth(crs) else None, source.transform
     return Raster(path, *grid, nodata, source.count, read, names)
 
 

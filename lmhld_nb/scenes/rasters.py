@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -164,6 +165,11 @@ def valid_pixels(values: np.ndarray, nodata: Nodata) -> np.ndarray:
 def band_names(source: rasterio.DatasetReader) -> tuple[str, ...]:
     """Return a file's band names in lower case, empty for a band without one."""
     return tuple((text or "").strip().lower() for text in source.descriptions)
+
+
+def is_on_earth(crs: Any) -> bool:
+    """Whether a coordinate system gives places on a map, unlike none, a local system of a site or a geocentric one."""
+    return crs is not None and (crs.is_geographic or crs.is_projected)
 
 
 def check_north_up(path: Path, crs: CRS | None, transform: Affine) -> None:
