@@ -89,6 +89,7 @@ RED = np.stack([CODES * 255, CODES * 0, CODES * 0])
     (np.minimum(np.cumsum(MASK, 1), 9) * CODES, "without a meaning; if they number landslides"),
     (CODES + 255 * (CODES == 0), "holds no background, only 1 .* write 0 there"),
     (CODES * 0.5, "holds fractions"),
+    (np.where(MASK, 1.0, np.nan), "holds fractions or NaN"),
     (CODES * 255, "no pixel is 1, it holds 0"),
 ])  # fmt: skip
 def test_values_that_are_no_labels_are_refused(tmp_path, path, own, codes, message):

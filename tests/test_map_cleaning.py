@@ -148,6 +148,8 @@ def test_clouds_are_not_imaged_and_do_not_count_in_statistics(tmp_path, weights,
         reports.append(draw(event, weights, tmp_path / "out", clouds=path, **ALL))
         assert np.array_equal(read(tmp_path / "out" / "mask.tif") == 255, cloud > 0)
     assert reports[0]["mean"] == reports[1]["mean"] and reports[0]["not_imaged_px"]["clouds"] == 1500
+    share = write_tif(tmp_path / "share.tif", cloud * np.float32(0.3))
+    refuses(r"share\.tif: holds fractions.*write 1 for cloud", draw, event, weights, tmp_path / "out", clouds=share)
 
 
 def test_slope_and_relief_come_from_a_dem_of_any_grid(tmp_path, weights):

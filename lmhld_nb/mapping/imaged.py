@@ -7,6 +7,7 @@ import numpy as np
 from scipy.ndimage import binary_propagation
 
 from lmhld_nb import inventory, scenes
+from lmhld_nb.config import UserError
 from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.scenes.scene import Image, pure, pure_edges
 from lmhld_nb.scenes.vectors import is_vector
@@ -76,13 +77,14 @@ def rims(image: Image) -> np.ndarray | None:
 def clouds(image: Image, path: Path) -> np.ndarray:
     """Return the pixels covered by polygons, or by a mask on the image's grid (all but 0), packed as in `rims`.
 
-    UserError if the file cannot be read or does not overlap the scene.
+    UserError if the file cannot be read, holds fractions, or does not overlap the scene.
     """
     mask, polygons = (None, path) if is_vector(path) else (path, None)
-    codes = tuple({*(codes_in(path) or [1])} - {0}) if mask else ()
+    if (codes := codes_in(path) if mask else {}) is None:
+        raise UserError(f"{path}: holds fractions or NaN; write 1 for cloud and 0 elsewhere")
     scene = replace(
         image.scene, mask=mask, polygons=polygons, layer=None, where=None,
-        mask_key=None, landslide_codes=codes, label_nodata_codes=(),
+        mask_key=None, landslide_codes=tuple(codes.keys() - {0}), label_nodata_codes=(),
     )  # fmt: skip
     with scenes.open_labels(scene, image) as cover:
         strips = scenes.strips(image.shape, ROWS)

@@ -78,7 +78,7 @@ def read(image: Image, file: LabelFile, bands: Sequence[str], patch: int | None 
     else:
         codes = codes_in(file.path)
         if codes is None or LANDSLIDE not in codes or codes.keys() - {LANDSLIDE, BACKGROUND, UNLABELLED}:
-            held = "fractions" if codes is None else ", ".join(map(str, sorted(codes)[:6]))
+            held = "fractions or NaN" if codes is None else ", ".join(map(str, sorted(codes)[:6]))
             mend = "write 1 for landslide, 0 for background, 255 for unlabelled ground"
             raise UserError(f"{file.path}: holds {held}; {mend}")
         with open_labels(Scene("labels", "labels", image.scene.image, image.scene.bands, file.path), image) as mask:

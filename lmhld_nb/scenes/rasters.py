@@ -125,7 +125,7 @@ def read_mask(source: rasterio.DatasetReader, path: Path | None, window: Window)
     """Read a mask's codes in a window, (rows, cols); UserError if its bands differ, as in a mask painted in colour."""
     bands = [number for number, tag in enumerate(source.colorinterp, 1) if tag != ColorInterp.alpha]
     codes = read_raster(source, path, window, bands or [1])
-    if (codes != codes[0]).any():
+    if len(codes) > 1 and (codes != codes[0]).any():  # NaN differs from itself
         problem = f"its {len(codes)} bands differ, so it holds colours or several masks"
         raise UserError(f"{path}: {problem}; write one band, 1 for landslide and 0 elsewhere")
     return codes[0]

@@ -138,7 +138,7 @@ def check_codes(scene: scenes.Scene, codes: Mapping[int, int] | None, key: str, 
     """
     mask, landslide, known = scene.mask, scene.landslide_codes, {*scene.landslide_codes, *scene.label_nodata_codes}
     if mask is None or codes is None:
-        raise UserError(f"{mask}: holds fractions, not codes; write 1 for landslide and 0 elsewhere")
+        raise UserError(f"{mask}: holds fractions or NaN, not codes; write 1 for landslide and 0 elsewhere")
     write = f'`rio calc --not-masked -f GTiff -t uint8 "({{}})" {shlex.quote(mask.name)} codes.tif`'.format
     listed = ", ".join(f"{code} ({codes[code]:,} px)" for code in sorted(codes)[:6]) + ", …" * (len(codes) > 6)
     others = codes.keys() - known - {0}
