@@ -126,9 +126,12 @@ def test_a_layer_and_a_filter_choose_polygons(tmp_path, path):
         (r"several layers \(study area, inventory\); name one with --layer", {}),
         ("no layer 'x', it holds study area, inventory", {"layer": "x"}),
         ("no feature fits kind = 'x'", {"layer": "inventory", "where": "kind = 'x'"}),
-        ("cannot be read as polygons .*no such column", {"layer": "inventory", "where": "x = 'x'"}),
+        ("'x = 'x'' cannot be used .*no such column.*correct --where", {"layer": "inventory", "where": "x = 'x'"}),
     ):
         refuses(message, read_all, mapping.scene_of_file(path, BANDS, truth=truth, **options))
+    table.to_crs(4326).to_file(tmp_path / "one.geojson")
+    described = mapping.scene_of_file(path, BANDS, truth=tmp_path / "one.geojson", where="x = 1")
+    refuses("'x = 1' cannot be used .*correct --where", read_all, described)
     described = mapping.scene_of_file(path, BANDS, truth=truth, layer="inventory", where="kind = 'slide'")
     assert (read_all(described)[1] == MASK).all()
     refuses("choose among polygons", mapping.scene_of_file, path, BANDS, layer="inventory")
@@ -158,7 +161,12 @@ def test_polygons_whose_coordinates_cannot_be_theirs_are_refused(tmp_path, path)
     table = gpd.read_file(write_polygons(tmp_path / "one.gpkg", MASK))
     table.set_crs(4326, allow_override=True).to_file(tmp_path / "metres.geojson")
     (tmp_path / "points.csv").write_text("id,lon,lat\n1,2,3\n")
-    for name, message in (("metres.geojson", "are no longitude and latitude"), ("points.csv", "only tables")):
+    table.set_crs(LOCAL, allow_override=True).to_file(tmp_path / "local.gpkg")
+    for name, message in (
+        ("metres.geojson", "are no longitude and latitude"),
+        ("points.csv", "only tables"),
+        ("local.gpkg", "no coordinate system on Earth"),
+    ):
         refuses(message, read_all, mapping.scene_of_file(path, BANDS, truth=tmp_path / name))
 
 

@@ -166,7 +166,9 @@ def test_slope_and_relief_come_from_a_dem_of_any_grid(tmp_path, weights):
     draw(event, weights, out, dem=dem, **ALL)
     assert read(out / "mask.tif").all()
     plain = write_tif(tmp_path / "plain.tif", np.tile(heights, (42, 1)), crs=None)
-    refuses(r"plain\.tif: has no coordinate system, which --dem needs", draw, event, weights, out, dem=plain)
+    refuses(r"plain\.tif: has no coordinate system .*which --dem needs", draw, event, weights, out, dem=plain)
+    write_tif(plain, np.tile(heights, (42, 1)), crs="EPSG:4978")  # geocentric
+    refuses(r"plain\.tif: has no coordinate system on Earth", draw, event, weights, out, dem=plain)
 
 
 def test_distance_from_the_searched_ground(tmp_path, weights):

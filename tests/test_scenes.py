@@ -1,5 +1,6 @@
 """Scenes and mosaics: everything that can be wrong with them, and windows that agree with the whole."""
 
+import json
 import os
 import re
 from dataclasses import replace
@@ -259,6 +260,12 @@ def test_self_crossing_polygons_are_repaired(bare, tmp_path):
     on_the_edge = (abs(rows - 20) == abs(cols - 20)) & (abs(rows - 20) < 10)
     assert (labels == 1)[~on_the_edge].sum() == expected.sum() + 20 * 20 + 10 * 10
     assert not labels[45:75, 71:].any()
+    ring = [list(corner) for corner in square(40, 40, 20).exterior.coords[:-1]]  # left open
+    feature = {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
+    crs = {"type": "name", "properties": {"name": CRS}}
+    text = json.dumps({"type": "FeatureCollection", "crs": crs, "features": [feature]})
+    (tmp_path / "open.geojson").write_text(text)
+    assert read_all(replace(bare, polygons=tmp_path / "open.geojson"))[1].sum() == 20 * 20
 
 
 @pytest.fixture(scope="module")

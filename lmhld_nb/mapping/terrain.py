@@ -56,9 +56,9 @@ def read(dem: Path, image: Image) -> Terrain:
     coordinate system.
     """
     with rasters.open_raster(dem) as source:
-        if source.crs is None or image.crs is None:
-            path = dem if source.crs is None else image.scene.image
-            raise UserError(f"{path}: has no coordinate system, which --dem needs; assign one (rio edit-info --crs …)")
+        if not rasters.is_on_earth(source.crs) or image.crs is None:
+            problem = f"{image.scene.image if image.crs is None else dem}: has no coordinate system on Earth"
+            raise UserError(f"{problem}, which --dem needs; assign one (rio edit-info --crs …)")
         across, down = rasters.ground_pixel(image.crs, image.transform, image.shape)
         own = rasters.ground_pixel(source.crs, source.transform, source.shape)[1]
         step = max(math.ceil(max(CELL, own) / down), math.ceil(max(image.shape) / MOST_CELLS))

@@ -9,10 +9,11 @@ import geopandas as gpd
 import pyogrio
 
 from lmhld_nb.config import UserError
-from lmhld_nb.scenes.rasters import readable
+from lmhld_nb.scenes.rasters import is_on_earth, readable
 
 SUFFIXES = (".gpkg", ".shp", ".geojson", ".json", ".fgb", ".kml", ".kmz", ".gml", ".shp.zip")
 TRUE_LAYER = "true landslides"  # of a synthetic scene: true outlines, not those drawn by an interpreter
+MEND, WHERE = "export it again as GeoPackage", "correct --where (`where:` in a data set)"
 _ERRORS = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError)
 
 
@@ -42,14 +43,15 @@ def read(path: Path, layer: str | None = None, where: str | None = None) -> gpd.
         raise UserError(f"{path}: holds several layers ({named}); {mend}")
     if not choice:
         raise UserError(f"{path}: holds no polygons, only tables; export the landslides' outlines as GeoPackage")
-    with _opened(path) as file:
-        table = pyogrio.read_dataframe(file, layer=choice[0], where=where)
+    query = ("cannot be read as polygons", MEND) if where is None else (f"'{where}' cannot be used", WHERE)
+    with _opened(path) as file, readable(path, *query, ValueError, *_ERRORS):
+        table = pyogrio.read_dataframe(file, layer=choice[0], where=where, on_invalid="fix")  # closes open rings
     if len(table) == 0 and where is not None:
-        raise UserError(f"{path}: no feature fits {where}; correct --where (`where:` in a data set)")
+        raise UserError(f"{path}: no feature fits {where}; {WHERE}")
     if not isinstance(table, gpd.GeoDataFrame) or len(table) == 0:
         raise UserError(f"{path}: the inventory is empty; give the file that holds the landslide polygons")
-    if table.crs is None:
-        raise UserError(f"{path}: has no coordinate system; assign one in a GIS, or supply the .prj file")
+    if not is_on_earth(table.crs):
+        raise UserError(f"{path}: has no coordinate system on Earth; assign one in a GIS, or supply the .prj file")
     left, bottom, right, top = table.total_bounds
     if table.crs.is_geographic and (max(-left, right) > 360 or max(-bottom, top) > 90):
         problem = f"its coordinates, like {left:.7g}, {bottom:.7g}, are no longitude and latitude"
@@ -64,7 +66,7 @@ def _opened(path: Path) -> Iterator[Path | str]:
         raise UserError(f"{path}: no such file")
     with (
         warnings.catch_warnings(action="ignore", category=RuntimeWarning),  # e.g. about dates and type names
-        readable(path, "cannot be read as polygons", "export it again as GeoPackage", *_ERRORS),
+        readable(path, "cannot be read as polygons", MEND, *_ERRORS),
     ):
         # /vsisubfile/0, is GDAL's name for a whole file, and /vsi… is passed on to GDAL unchanged.
         yield f"/vsisubfile/0,{path.absolute()}" if "!" in str(path) else path
