@@ -23,6 +23,7 @@ from rasterio.rio.main import main_group
 from shapely.geometry import box
 
 from lmhld_nb import mapping, sources
+from lmhld_nb.mapping.labelled import LabelFile
 from lmhld_nb.scenes import mosaics
 from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.scenes.scene import BANDS, Scene, open_image, read_all
@@ -254,11 +255,14 @@ def test_arrays_of_matlab_73_and_in_groups_are_read_as_they_were_written(tmp_pat
 # Bands and coordinates
 
 
-def test_names_that_contradict_the_description_are_refused_and_can_be_mended(tmp_path, own):
+def test_names_that_contradict_the_description_are_refused_and_can_be_mended(tmp_path, own, weights):
     folder = folder_of(tmp_path / "set")
     with rasterio.open(folder / "images" / "a.tif", "r+") as file:
         file.descriptions = ("red", "B03", "blue", "other")
     line = refuses("band 1 is red by the file and blue by its description", own, folder)
+    described = mapping.scene_of_file(folder / "images" / "a.tif", BANDS)
+    refuses("band 1 is red by the file", draw, described, weights, tmp_path / "map")
+    refuses("band 1 is red by the file", mapping.learn, described, LabelFile(folder / "masks/a.tif"), tmp_path / "net")
     told(line.rstrip(")"), folder / "images")
     refuses("band 3 is blue by the file", own, folder)
 

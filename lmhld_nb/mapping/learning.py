@@ -131,6 +131,7 @@ def compare(
     grounds: list[Ground] = []
     for scene, file in pairs:
         image = stack.enter_context(scenes.open_image(scene))
+        image.check_names()
         own = tuple(band for band in scene.bands if band not in ("", "alpha"))
         own += further.names(own, settings.before, settings.dem)
         bands = tuple(start_card.get("bands", grounds[0].bands if grounds else own))

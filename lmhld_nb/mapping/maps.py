@@ -77,6 +77,7 @@ def map_scene(
         tested = "fp32" if card.get("precision", "fp32") == "fp32" else "auto"  # bf16 only if it is native
         network = Network(model, device, hardware.precision(tested, device))
         image = stack.enter_context(scenes.open_image(scene, others))
+        image.check_names()
         metres = inputs.resolution_of(settings, card, weights, image)
         view = image if metres is None else stack.enter_context(scenes.open_image(scene, others, metres))
         is_own, plain = view.transform == image.transform, image  # at its own resolution

@@ -83,7 +83,7 @@ class Image:
                 file = self.scene.image
                 names = f"band {number} is {name} by the file and {declared} by its description"
                 rename = f"or the file (rio edit-info -b {number} --description {declared} {shlex.quote(file.name)})"
-                raise UserError(f"{file}: {names}; correct `bands:`, {rename}")
+                raise UserError(f"{file}: {names}; correct --bands (`bands:` in a data set), {rename}")
 
     @property
     def pixel_m(self) -> float:
