@@ -168,6 +168,8 @@ def test_an_interrupted_learning_goes_on_where_it_stopped(tmp_path, monkeypatch,
     with pytest.raises(KeyboardInterrupt):
         learn(tmp_path)
     assert [path.name for path in (tmp_path / "net").iterdir()] == [".learn"]
+    for name in (".DS_Store", "label_next.gpkg-shm"):  # left by macOS and QGIS
+        (tmp_path / "net" / name).touch()
     learn(tmp_path)
     assert folds == [0, 1, 1, 2]
     assert tensors(tmp_path / "net/network.safetensors") == tensors(learnt[0] / "net/network.safetensors")

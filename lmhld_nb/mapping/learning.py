@@ -90,7 +90,9 @@ def learn(
     """
     began = time.perf_counter()
     pairs = [(scene, labels), *also]
-    if foreign := sorted(path.name for path in out.glob("*") if path.name not in (*FILES, WORK)):
+    found = sorted(path.name for path in out.glob("*") if path.name not in FILES)
+    # Hidden files are the system's (WORK is one, too), the others SQLite's, while QGIS has a GeoPackage open.
+    if foreign := [name for name in found if name[0] != "." and not name.endswith(("-wal", "-shm", "-journal"))]:
         raise UserError(f"{out}: holds other files ({foreign[0]}); choose a new or empty folder")
     beside = (start, settings.before, settings.dem)
     for path in (*beside, *(path for _, file in pairs for path in (file.path, file.searched))):
