@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from fake_zenodo import FakeZenodo, serve
 from made import CRS, refuses, write_polygons
+from rasterio.enums import ColorInterp
 from test_layout import SIDE, image, mask, pairs, write
 
 from lmhld_nb import patches, sources, twin
@@ -332,6 +334,10 @@ def test_check_says_what_is_there(folder, tmp_path):
     mask_file = sources.check(folder / "rio/masks/0.png")
     assert mask_file.endswith("1 band, 16×16 pixels, uint8, no coordinate system, codes 0/1")
     assert "a.zip: archive, " in sources.check(zipped(folder, tmp_path / "a.zip"))
+    write(folder / "float.tif", np.ones((4, SIDE, SIDE), np.float32), CRS)
+    with rasterio.open(folder / "float.tif", "r+") as file:
+        file.colorinterp = [*file.colorinterp[:3], ColorInterp.alpha]
+    assert "4 bands, 16×16 pixels, float32" in sources.check(folder / "float.tif")
     refuses("neither image, polygons nor archive", sources.check, tmp_path / "catalogue/plain.yaml")
     refuses("no such file or folder", sources.check, tmp_path / "absent")
 

@@ -105,7 +105,7 @@ def read_header(path: Path, key: str | None = None) -> Header:
         if source.count == 1 and source.subdatasets:
             pages = f"holds {len(source.subdatasets)} separate pages instead of bands"
             raise UserError(f"{path}: {pages}; save each image as one TIFF with its bands together")
-        alpha = source.count == 4 and source.colorinterp[3].name == "alpha"
+        alpha = source.count == 4 and source.colorinterp[3].name == "alpha" and np.dtype(source.dtypes[3]).kind in "iu"
         # A 4-band PNG always declares alpha; the band is near infrared unless it is opaque throughout.
         opaque = np.iinfo(source.dtypes[3]).max if alpha else 0
         windows = scenes.strips(source.shape, 512) if alpha else ()
