@@ -1,4 +1,4 @@
-"""Scenes: images with labels, read strip by strip in any format."""
+"""Scenes: images with labels, read strip by strip."""
 
 from lmhld_nb.scenes.rasters import read_decimated, strips
 from lmhld_nb.scenes.scene import BANDS, TRUE_LAYER, Image, Scene, open_image, open_labels, read_all, read_dem

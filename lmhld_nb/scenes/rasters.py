@@ -94,7 +94,7 @@ def open_raster(path: Path) -> rasterio.DatasetReader:
     check_kind(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    mend = "fetch or export it again"
+    mend = "fetch or export it again, or convert it to GeoTIFF (gdal_translate)"
     with readable(path, "cannot be read as an image", mend, RasterioIOError), warnings.catch_warnings():
         # Images without georeferencing are declared as such and checked in scenes.open_image.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)

@@ -35,7 +35,7 @@ class Scene:
 
     name: str  # unique within its data set; letters, digits, ``_``, ``-`` and ``.``
     area: str  # study area the scene belongs to, e.g. ``wenchuan``
-    image: Path  # raster file (any format GDAL reads) or array file (.npy, .mat, .h5/.hdf5)
+    image: Path  # raster file (`formats.DRIVERS`, or a VRT) or array file (.npy, .mat, .h5/.hdf5)
     bands: tuple[str, ...]  # names in file order: ``blue``, ``green``, ``red``, ``nir``, or any others
     mask: Path | None = None  # raster or array file with landslide codes
     polygons: Path | None = None  # vector file (`vectors.SUFFIXES`) of landslides, in any coordinate system
