@@ -60,10 +60,7 @@ def test_help_says_what_explains_every_option_and_shows_an_example(name):
     ("book {tiny} -p models", "-p models: give a name and its value, e.g. -p models unet"),
     ("book {tiny} -p profile mini", "-p profile: the profile is the command's first argument"),
     ("map {scene} --out {out} --run x --weights y", "give either --run RUN_ID or --weights FILE"),
-    ("map {scene} --out {out} --run x", "band order unknown (4 bands without names); give it, e.g. --bands"),
-    ("map {tiny} --out {out} --run x", "tiny.yaml: cannot be read as an image"),
     ("map {scene} --out {out} --weights {tiny} --bands b,g,r,n", "tiny.yaml: not a network of this book"),
-    ("map {scene} --out {out} --run x --bands b,g,r,n --threshold 1.5", "threshold 1.5, overlap 0.5: must lie"),
     ("map {scene} --run x", "Missing option '--out'; see `lmhld map --help`"),
 ])  # fmt: skip
 def test_bad_input_is_one_line(call, tiny, tmp_path, line, message):
