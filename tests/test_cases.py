@@ -163,8 +163,8 @@ def test_polygons_whose_coordinates_cannot_be_theirs_are_refused(tmp_path, path)
     table.set_crs(4326, allow_override=True).to_file(tmp_path / "metres.geojson")
     (tmp_path / "points.csv").write_text("id,lon,lat\n1,2,3\n")
     table.set_crs(LOCAL, allow_override=True).to_file(tmp_path / "local.gpkg")
-    cases = ("metres.geojson", "no longitude and latitude"), ("points.csv", "only tables"), ("local.gpkg", "on Earth")
-    for name, message in cases:
+    cases = {"metres.geojson": "no longitude and latitude", "points.csv": "only tables", "local.gpkg": "or projected"}
+    for name, message in cases.items():
         refuses(message, read_all, mapping.scene_of_file(path, BANDS, truth=tmp_path / name))
 
 

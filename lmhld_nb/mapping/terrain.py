@@ -57,8 +57,8 @@ def read(dem: Path, image: Image) -> Terrain:
     """
     with rasters.open_raster(dem) as source:
         if not rasters.is_on_earth(source.crs) or image.crs is None:
-            problem = f"{image.scene.image if image.crs is None else dem}: has no coordinate system on Earth"
-            raise UserError(f"{problem}, which --dem needs; assign one (rio edit-info --crs …)")
+            path, mend = image.scene.image if image.crs is None else dem, "assign one (rio edit-info --crs …)"
+            raise UserError(f"{path}: has no geographic or projected coordinate system, which --dem needs; {mend}")
         across, down = rasters.ground_pixel(image.crs, image.transform, image.shape)
         own = rasters.ground_pixel(source.crs, source.transform, source.shape)[1]
         step = max(math.ceil(max(CELL, own) / down), math.ceil(max(image.shape) / MOST_CELLS))

@@ -51,7 +51,8 @@ def read(path: Path, layer: str | None = None, where: str | None = None) -> gpd.
     if not isinstance(table, gpd.GeoDataFrame) or len(table) == 0:
         raise UserError(f"{path}: the inventory is empty; give the file that holds the landslide polygons")
     if not is_on_earth(table.crs):
-        raise UserError(f"{path}: has no coordinate system on Earth; assign one in a GIS, or supply the .prj file")
+        mend = "assign one in a GIS, or supply the .prj file"
+        raise UserError(f"{path}: has no geographic or projected coordinate system; {mend}")
     left, bottom, right, top = table.total_bounds
     if table.crs.is_geographic and (max(-left, right) > 360 or max(-bottom, top) > 90):
         problem = f"its coordinates, like {left:.7g}, {bottom:.7g}, are no longitude and latitude"
