@@ -1,6 +1,6 @@
 """A network, a metric, a loss, an optimiser and an experiment of a reader's own, each one entry, in the whole book.
 
-The entries are those of `extension_example`, which a copy of the profile `smoke` names.
+The entries are those of `book/extension_example.py`, which a copy of the profile `smoke` names.
 """
 
 import os
@@ -56,7 +56,7 @@ def profile(registries: None, twin_data: Path, tmp_path_factory: pytest.TempPath
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LMHLD_WORKDIR", str(folder))
         patch.setenv("LMHLD_DATA", str(twin_data))
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "book"), os.environ.get("PYTHONPATH", "")]))
         yield path
 
 

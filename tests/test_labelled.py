@@ -118,7 +118,6 @@ def test_bad_labels_are_refused_in_one_line(tmp_path):
         ("the inventory is empty", LabelFile(layer(tmp_path / "empty.gpkg", []))),
         ("event.tif: cannot be read as polygons", LabelFile(two, tmp_path / "event.tif", "one")),
         ("no column 'type', it has kind", LabelFile(kinds, column="type", landslide=("scar",))),
-        ("no 'kind' is slide, it holds scar", LabelFile(kinds, column="kind", landslide=("slide",))),
         ("no ground without landslide.*--searched", LabelFile(layer(tmp_path / "all.gpkg", [pixels(0, 0, 200, 240)]))),
         ("covers a pixel centre", LabelFile(layer(tmp_path / "dot.gpkg", [pixels(9, 9, 9, 9).buffer(0.1)]))),
         ("covers a pixel centre", LabelFile(kinds, layer(tmp_path / "s.gpkg", [pixels(100, 100, 150, 150)]))),

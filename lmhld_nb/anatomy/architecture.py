@@ -81,7 +81,10 @@ def receptive_field(
     if not influence.any():
         raise ValueError(f"{name}: nothing reaches the centre in {draws} draws; take more, or a larger width")
     extent = 1 + max(int(np.ptp(np.flatnonzero(influence.any(axis=axis)))) for axis in (0, 1))
-    return Reach(extent, _side_of(influence, 0.95), influence)
+    ring = np.abs(np.indices(influence.shape) - len(influence) // 2).max(axis=0)
+    held = np.cumsum(np.bincount(ring.ravel(), weights=influence.ravel()))  # by growing centred squares
+    side = min(2 * int(np.searchsorted(held, 0.95 * held[-1])) + 1, len(influence))
+    return Reach(extent, side, influence)
 
 
 def receptive_fields(names: Sequence[str], draws: int = 2) -> dict[str, Reach]:
@@ -114,14 +117,6 @@ def centre_gradient(model: nn.Module, images: Tensor) -> Tensor:
     row, column = (side // 2 for side in logits.shape[-2:])
     (gradient,) = torch.autograd.grad(logits[0, 0, row, column], images)
     return gradient.abs().sum(dim=(0, 1))
-
-
-def _side_of(influence: np.ndarray, share: float) -> int:
-    """Return the side of the smallest centred square that holds a share of the influence."""
-    ring = np.abs(np.indices(influence.shape) - len(influence) // 2).max(axis=0)
-    held = np.cumsum(np.bincount(ring.ravel(), weights=influence.ravel()))
-    half = int(np.searchsorted(held, share * held[-1]))
-    return min(2 * half + 1, len(influence))
 
 
 def table(names: Sequence[str], width: Mapping[str, int | None] | None = None) -> pd.DataFrame:

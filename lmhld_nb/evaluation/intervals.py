@@ -30,10 +30,6 @@ class Interval(NamedTuple):
     low: float
     high: float
 
-    @property
-    def half(self) -> float:
-        return (self.high - self.low) / 2
-
     def columns(self, name: str) -> dict[str, float]:
         """Return table columns: NAME, NAME_low and NAME_high."""
         return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}

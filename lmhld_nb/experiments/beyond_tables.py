@@ -55,7 +55,13 @@ def prevalence_table(base: Sequence[Run], background: Sequence[Run], resamples: 
         columns = [f"{name}_{cell}" for cell in intervals.COUNTED]
         counts = np.stack([table[columns].to_numpy() for table in tables])
         for weight in sorted({0.0, natural}):
-            groups, weights = (_summed(counts[:, kept], blocks[0]), _summed(counts[:, ~kept], blocks[1])), (1.0, weight)
+            groups, weights = (
+                [
+                    np.stack([pd.DataFrame(each).groupby(block).sum().to_numpy() for each in counts[:, which]])
+                    for which, block in ((kept, blocks[0]), (~kept, blocks[1]))
+                ],
+                (1.0, weight),
+            )
             sums = sum(w * g.sum(axis=1) for g, w in zip(groups, weights, strict=True))
             landslide = float(sums[0, [0, 2]].sum())  # the first run represents all: they see the same windows
             pixels = (kept.sum() + weight * (~kept).sum()) * spec.size**2
@@ -67,11 +73,6 @@ def prevalence_table(base: Sequence[Run], background: Sequence[Run], resamples: 
                 row |= interval.columns(score)
             rows.append(row | {"seeds": len(pairs), "run_ids": join_ids([pair[index].spec.run_id for pair in pairs])})
     return pd.DataFrame(rows).set_index(["training", "weight"])
-
-
-def _summed(counts: np.ndarray, blocks: np.ndarray) -> np.ndarray:
-    """Return counts (runs, windows, 3) summed over windows of the same block: (runs, blocks, 3)."""
-    return np.stack([pd.DataFrame(each).groupby(blocks).sum().to_numpy() for each in counts])
 
 
 def split_table(kinds: Mapping[str, Sequence[Run]]) -> pd.DataFrame:

@@ -226,7 +226,9 @@ def beside_mix_and_single(study: Study, table7: pd.DataFrame) -> pd.DataFrame:
     part_minus_single with …_low, …_high: of F1, on the same blocks of patches.
     """
     areas = set(first_order(study))
-    rows = {"part": tested([run for specs in finals(study).values() for run in study.finished(specs)])}
+    rows: dict[str, list[Any]] = {"part": []}
+    for specs in finals(study).values():
+        rows["part"] += tested(study.finished(specs))
     published, own = {"part": table7["published_f1"]}, set[str]()
     if mixed := mix.finished(study):
         areas &= set(mix.mixed_areas(study))
@@ -242,7 +244,9 @@ def beside_mix_and_single(study: Study, table7: pd.DataFrame) -> pd.DataFrame:
         published["single"] = single.table_5(study, alone)["published_f1"].groupby("model").mean()
     beside = pd.DataFrame(index=table7.index)
     run_ids: pd.Series = table7["run_ids"]
-    rows = {name: _on_all(areas, group) for name, group in rows.items()}
+    for name, all_rows in rows.items():  # on the common areas; rows that lack one are left out
+        common = [{**row, "counts": row["counts"][row["counts"]["area"].isin(areas)]} for row in all_rows]
+        rows[name] = [row for row in common if row["counts"]["area"].nunique() == len(areas)]
     for name in ("part", "mix", "single"):
         columns = [f"{name}_f1", f"mean_{name}_f1", f"same_{name}_f1"]
         columns += [f"{name}_f1_{end}" for end in ("low", "high", "sd")]
@@ -259,12 +263,6 @@ def beside_mix_and_single(study: Study, table7: pd.DataFrame) -> pd.DataFrame:
             beside.loc[model, list(gap.columns("part_minus_single"))] = list(gap)
     beside = beside.assign(areas=len(areas), same_areas=len(own))
     return beside.join(table7[["orders", "seeds", "patches"]]).join(run_ids)
-
-
-def _on_all(areas: Set[str], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return rows with the counts of their test patches in ``areas``; those that lack an area are left out."""
-    common = [{**row, "counts": row["counts"][row["counts"]["area"].isin(areas)]} for row in rows]
-    return [row for row in common if row["counts"]["area"].nunique() == len(areas)]
 
 
 def _scored_alike(rows: Sequence[Mapping[str, Any]], own: Set[str]) -> pd.DataFrame:

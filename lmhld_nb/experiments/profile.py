@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, create_model, field_validator, model_validator
+from pydantic import AfterValidator, Field, create_model, model_validator
 
 from lmhld_nb import config, models
 from lmhld_nb.config import ROOT, Count, Positive, Seed, Share, Strict, UserError, each_once, listed, read_yaml
@@ -80,15 +80,10 @@ class Profile(Strict, allow_inf_nan=False):
     extensions: tuple[str, ...] = ()  # your own modules that register losses, optimisers, metrics or experiments
     experiments: Any  # those included, each with its chapter and its settings (``{}`` for its defaults)
 
-    @field_validator("experiments")
-    @classmethod
-    def _include_one(cls, experiments: Any) -> Any:
-        if all(settings is None for _, settings in experiments):
-            raise ValueError("name at least one experiment, e.g. single: {}")
-        return experiments
-
     @model_validator(mode="after")
-    def _is_portable_throughout(self) -> Profile:
+    def _is_consistent(self) -> Profile:
+        if all(settings is None for _, settings in self.experiments):
+            raise ValueError("experiments: name at least one, e.g. single: {}")
         if self.recipe.portable:
             raise ValueError("write `portable: true` beside `recipe`, not in it")
         if self.portable and (self.recipe.precision == "bf16" or self.execution.threads != 1):

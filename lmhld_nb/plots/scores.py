@@ -76,13 +76,12 @@ def left_out(table: pd.DataFrame) -> Figure:
     ax.vlines(x, f1 - spread, f1 + spread, zorder=0, color="0.6", linewidth=5, alpha=0.5)
     ax.vlines(x, table["f1_low"], table["f1_high"], color=style.FALSE_ALARM, linewidth=1.4)
     ax.plot(x, f1, "o", color=style.FALSE_ALARM, markersize=4, label="all other areas learnt")
-    mixed = "LMHLD_mix, on its own patches"
-    for name, label, marker, shift in (("single_f1", "learnt alone", "s", 0.15), ("mix_f1", mixed, "D", 0.28)):
+    for name, label, marker, shift in (("single_f1", "learnt alone", "s", 0.15), ("mix_f1", "LMHLD_mix", "D", 0.28)):
         ax.plot(x + shift, table[name], marker, color="0.4", markersize=4, label=label)
     ax.set_xticks(x, [style.area_name(str(area)) for area in table.index], fontsize=8)
     ax.set(ylim=(0, 1), xlim=(-0.5, len(table) - 0.5), ylabel="F1 on the area's test patches")
     figure.legend(loc="outside upper center", ncols=3)
-    bars = "thin bars: 95 % interval, bootstrap over blocks of patches"
+    bars = "diamonds: on the patches of LMHLD_mix; thin bars: 95 % interval, bootstrap over blocks of patches"
     bars += "; broad bars: ± standard deviation over seeds" * bool(spread.notna().any())
     return style.counted(figure, style.format_count(int(table["seeds"].max()), "seed") + " at most", bars)
 
@@ -120,4 +119,4 @@ def predictions(examples: Sequence[Example], bands: Sequence[str]) -> Figure:
     handles = [Patch(color=colour, label=kind) for kind, colour in kinds.items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
     style.no_ticks(*axes.flat)
-    return style.counted(figure, style.format_count(len(examples), "test patch"), "F1: of this patch alone, the first seed")
+    return style.counted(figure, style.format_count(len(examples), "test patch"), "F1: of one patch, first seed")

@@ -23,17 +23,8 @@ from filelock import FileLock, Timeout
 from torch import nn
 from tqdm import tqdm
 
-from lmhld_nb import patches, seals, sources
-from lmhld_nb.config import (
-    UserError,
-    atomic_path,
-    cannot_read,
-    cannot_write,
-    printable,
-    runs_dir,
-    safe_name,
-    write_json,
-)  # fmt: skip
+from lmhld_nb import config, patches, seals, sources
+from lmhld_nb.config import UserError, printable, runs_dir, safe_name, write_json
 from lmhld_nb.evaluation.counts import Confusion
 from lmhld_nb.patches.batches import load_split
 from lmhld_nb.patches.patch_sets import PatchSet, PatchSpec
@@ -116,7 +107,7 @@ class Run:
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
         except OSError as error:
-            raise cannot_read(self.folder / scoring.WHOLE_AREA_FILE, error) from None
+            raise config.cannot_read(self.folder / scoring.WHOLE_AREA_FILE, error) from None
 
 
 def find(spec: RunSpec) -> Run | None:
@@ -171,7 +162,7 @@ def _inspect(spec: RunSpec) -> Run | str:
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
     except OSError as error:
-        raise cannot_read(Path(error.filename or folder), error) from None
+        raise config.cannot_read(Path(error.filename or folder), error) from None
     except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
         return f"damaged: {printable(str(error))[:120]}"
     return Run(spec, folder, metrics)
@@ -220,7 +211,7 @@ def lock(name: str, wait: bool = True) -> AbstractContextManager[Any]:
     except Timeout:
         raise Busy(name) from None
     except OSError as error:
-        raise cannot_write(runs_dir(), error) from error
+        raise config.cannot_write(runs_dir(), error) from error
 
 
 def set_aside(spec: RunSpec, why: str) -> None:
@@ -298,7 +289,7 @@ def remembered(run: Run, name: str, compute: Callable[[], Mapping[str, np.ndarra
         return dict(stored)
     arrays: dict[str, Any] = dict(compute())
     if not run.spec.recipe.portable or portability(torch.device("cpu")) == "yes":
-        with suppress(UserError), atomic_path(path) as temporary:  # a store may be read-only
+        with suppress(UserError), config.atomic_path(path) as temporary:  # a store may be read-only
             np.savez_compressed(temporary, **arrays)
     return arrays
 

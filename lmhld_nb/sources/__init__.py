@@ -260,19 +260,14 @@ def _read_layout(home: Path, root: Path, description: Description, progress: boo
     try:
         layout, text = discovery.discover(root, description)
     except discovery.Ambiguous as error:
-        template = _save_template(home, error.template)
+        names = (f"layout{f'-{number}' if number > 1 else ''}.yaml" for number in count(1))
+        paths, text = map(home.joinpath, names), error.template  # not over one that was completed
+        template = next(path for path in paths if not path.exists() or path.read_text("utf-8") == text)
+        template.write_text(text, encoding="utf-8")
         raise UserError(f"{error}; complete {template} and repeat with --layout {template}") from error
     if progress and text:
         print(text)
     return layouts.resolve(root, layout, description.name, _tell)
-
-
-def _save_template(home: Path, text: str) -> Path:
-    """Write the template under an unused name, so that a completed one is not overwritten."""
-    names = (f"layout{f'-{number}' if number > 1 else ''}.yaml" for number in count(1))
-    path = next(path for path in map(home.joinpath, names) if not path.exists() or path.read_text("utf-8") == text)
-    path.write_text(text, encoding="utf-8")
-    return path
 
 
 def _state(home: Path) -> dict[str, Any] | None:

@@ -75,16 +75,12 @@ class Stage(Strict):
         return dict(zip(LAYER_GROUPS, self.treatment, strict=True))
 
 
-def _source_of(fields: dict[str, Any]) -> str:
-    name = str(fields.get("model"))
-    return models.source_of(name) if ":" in name else ""
-
-
 class RunSpec(Strict):
     """All that determines a run's result, and so its id."""
 
     model: str  # architecture (`models.network`)
-    source: str = Field(default_factory=_source_of)  # digest of its code, for an external network
+    # Digest of its code, for an external network.
+    source: str = Field(default_factory=lambda had: models.source_of(m) if ":" in (m := str(had.get("model"))) else "")
     width: Width | None = None  # channels of its first level; None as published
     data: tuple[PatchSpec, ...]  # patches of one or more areas, trained on together
     recipe: Recipe

@@ -40,7 +40,10 @@ def expose(
     canopy = terrain.spread(rng, crowns, shape)
     grain = terrain.spread(rng, scene.tile, shape)
     texture = 1 + canopy * (0.06 + 0.16 * share["forest"])
-    light = _sunlight(recipe, dem, scene)
+    light = terrain.sunlight(*terrain.gradient(dem, recipe.resolution_m), *recipe.sun)
+    shadow = terrain.cast_shadow(scene.height, recipe.resolution_m * scene.step, *recipe.sun)
+    light *= 1 - np.float32(0.65) * terrain.resize(shadow, dem.shape, smooth=False)
+    light *= np.float32(0.74 / float(np.sin(np.radians(recipe.sun[1]))))  # 0.74 on level ground
     cloud, shade = _clouds(rng, recipe, scene.height.shape, scene.step)
     light *= 1 - terrain.resize(np.maximum(shade, 0), shape, smooth=False)
     cloud = terrain.resize(cloud, shape, smooth=False)
@@ -143,15 +146,6 @@ def _debris(
     bare *= np.clip(1 + 0.25 * (1 - fresh[which]) * grain, 0, 1.2)
     tone = tint[which] * (1.12 - 0.22 * along + (0.07 + 0.08 * along) * canopy + 0.06 * grain)
     return np.clip(bare, 0, 1), tone, stony[which]
-
-
-def _sunlight(recipe: AreaRecipe, dem: Array, scene: Layout) -> Array:
-    """Return the sun's light, 0.74 on level ground."""
-    light = terrain.sunlight(*terrain.gradient(dem, recipe.resolution_m), *recipe.sun)
-    shadow = terrain.cast_shadow(scene.height, recipe.resolution_m * scene.step, *recipe.sun)
-    light *= 1 - np.float32(0.65) * terrain.resize(shadow, dem.shape, smooth=False)
-    light *= np.float32(0.74 / float(np.sin(np.radians(recipe.sun[1]))))
-    return light
 
 
 def _clouds(rng: np.random.Generator, recipe: AreaRecipe, coarse: Shape, step: int) -> tuple[Array, Array]:

@@ -103,7 +103,10 @@ def put_slides(
     for i, size in enumerate(sizes):
         for attempt in range(tries):
             k = i * tries + attempt
-            line = _course(downhill[k], uphill[k], float(length[i]) / step)
+            # A path of the given length: mostly downhill from the start, partly uphill if the valley is close.
+            below = downhill[k][: _moves(downhill[k]) + 1][: max(2, int(np.ceil(float(length[i]) / step)) + 1)]
+            above = uphill[k][: _moves(uphill[k]) + 1][1 : int(float(length[i]) / step - (len(below) - 1)) + 1]
+            line = np.concatenate([above[::-1], below])
             if (len(line) - 1) * step < (0.8 - 0.05 * attempt) * float(length[i]) - step:
                 continue  # the slope is too short for this one; later attempts are less strict
             lines = [line]
@@ -122,14 +125,6 @@ def put_slides(
             margin[box][region] = edge
             break
     return Slides(label, along, margin, np.array(placed, dtype=np.int64))
-
-
-def _course(downhill: Array, uphill: Array, length: float) -> Array:
-    """Cut a path of the given length: mostly downhill from the start, partly uphill if the valley is close."""
-    below = downhill[: _moves(downhill) + 1][: max(2, int(np.ceil(length)) + 1)]
-    missing = length - (len(below) - 1)
-    above = uphill[: _moves(uphill) + 1][1 : int(missing) + 1]
-    return np.concatenate([above[::-1], below])
 
 
 def _branches(down: Array, right: Array, line: Array, aside: NDArray[np.float64]) -> list[Array]:

@@ -1,4 +1,4 @@
-"""What readers may add to the book, one entry each: the module that the profile of `test_extension` names."""
+"""What readers may add to the book, one entry each: an example of a module that `extensions:` of a profile names."""
 
 from collections.abc import Sequence
 
