@@ -404,12 +404,13 @@ with lm.exercise(2):
     assert abs(by_patch.value - by_scene.value) < 1e-9, (
         "the sums, and so F1, stay the same"
     )
-    assert by_scene.half > 2 * by_patch.half, (
+    width = by_scene.high - by_scene.low
+    assert width > 2 * (by_patch.high - by_patch.low), (
         "twelve scenes of equal patches: still 120 draws?"
     )
     mixed = random.permutation(len(scene))
-    again = over_scenes(counts[mixed], scene[mixed]).half
-    assert 0.7 < again / by_scene.half < 1.4, (
+    again = over_scenes(counts[mixed], scene[mixed])
+    assert 0.7 < (again.high - again.low) / width < 1.4, (
         "patches of a scene need not stand side by side"
     )
 
