@@ -26,8 +26,8 @@ def write_weights(path: Path, bands: tuple[str, ...] = BANDS, size: int = 32, ar
     torch.manual_seed(3)
     network = models.build("unet", len(bands), 2)
     card = {
-        "run_id": "0" * 16, "model": "unet", "width": 2, "bands": bands, "normalise": "area",
-        "areas": areas or {"made": {"patch_size": size, "mean": [0.0], "std": [1.0]}}, "test": {},
+        "run_id": "0" * 16, "model": "unet", "width": 2, "bands": bands, "normalise": "area", "test": {},
+        "areas": areas or {"made": {"patch_size": size, "mean": [0.0] * len(bands), "std": [1.0] * len(bands)}},
     }  # fmt: skip
     safetensors.torch.save_file(network.state_dict(), path, metadata={"card": json.dumps(card)})
     return path

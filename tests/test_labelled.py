@@ -124,7 +124,7 @@ def test_bad_labels_are_refused_in_one_line(tmp_path):
     ):  # fmt: skip
         refuses(match, read, tmp_path, file)
     flows = layer(tmp_path / "flows.gpkg", slides, kind=["flow"])
-    both = [LabelFile(path, column="kind", landslide=("scar", "flow")) for path in (kinds, flows)]
+    both = [LabelFile(path, column="kind", landslide=("scar", "flow"), around=True) for path in (kinds, flows)]
     labelled.check_words(both)
     refuses("kinds.gpkg: no 'kind' is flow, it holds scar; correct --landslide", labelled.check_words, both[:1])
     for match, codes in (

@@ -134,7 +134,6 @@ def test_background_images_unlabelled_images_and_elevation(tmp_path: Path) -> No
     assert [scene.name for scene in (a, b, c, d)] == ["made_a", "made_b", "made_c", "made_d"]
     assert b.unlabelled_is_background and read_all(b)[1].sum() == 0
     assert c.dem == tmp_path / "new/c_dem.tif" and d.dem is None
-    refuses("no mask and no polygons", read_all, c)
 
 
 def test_what_does_not_pair_is_refused(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from made import blobs, image_of, refuses, write_tif
-from mapped import draw, read, write_weights
+from mapped import draw, read
 
 from lmhld_nb import mapping, models
 from lmhld_nb.mapping import export as exports
@@ -93,12 +93,6 @@ def test_deepness_reads_its_file(tmp_path, threshold):
     is_certain = np.abs(expected - threshold) > 1e-4
     assert np.array_equal(result.argmax(axis=1)[is_certain] == 1, (expected >= threshold)[is_certain])
     refuses(r"net\.onnx: not a network of this book", onnx_files.load, path)
-
-
-@pytest.fixture
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    areas = {"a": {"patch_size": 32, "mean": [1] * 4, "std": [1] * 4}}
-    return write_weights(tmp_path_factory.mktemp("trained") / "w.safetensors", areas=areas)
 
 
 def test_an_onnx_file_maps_as_its_network_and_its_card_has_the_fields_of_stac_mlm(tmp_path, weights):

@@ -14,10 +14,9 @@ from shapely.geometry import shape
 from lmhld_nb import inventory, scenes
 from lmhld_nb.config import UserError
 from lmhld_nb.patches import candidate_sizes
+from lmhld_nb.scenes import vectors
 from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.scenes.scene import Image, Scene, open_labels, read_polygon_table
-from lmhld_nb.scenes.vectors import is_vector
-from lmhld_nb.scenes.vectors import read as read_features
 from lmhld_nb.sources.files import codes_in
 
 LANDSLIDE, BACKGROUND, UNLABELLED = 1, 0, 255
@@ -60,7 +59,7 @@ def read(image: Image, file: LabelFile, bands: Sequence[str], patch: int | None 
     """
     notes: list[str] = []
     searched = None if file.searched is None else _drawn(_in_pixels(image, file.searched, None, notes), image.shape)
-    if is_vector(file.path):
+    if vectors.is_vector(file.path):
         landslides, background, others = _by_class(_in_pixels(image, file.path, file.layer, notes), file)
         is_landslide = _drawn(landslides, image.shape)
         patch = patch or _patch_size(is_landslide if searched is None else is_landslide & searched, file.path)
@@ -111,10 +110,10 @@ def read(image: Image, file: LabelFile, bands: Sequence[str], patch: int | None 
 
 def check_words(files: Sequence[LabelFile]) -> None:
     """Raise UserError for a class that no file's column holds: its landslides would pass as unlabelled ground."""
-    named = [file for file in files if file.column and not file.around and is_vector(file.path)]
-    held = {word for file in named for word in _words(read_features(file.path, file.layer), file)}
+    named = [file for file in files if file.column and vectors.is_vector(file.path)]
+    held = {word for file in named for word in _words(vectors.read(file.path, file.layer), file)}
     for file in named:
-        for key, words in (("landslide", file.landslide), ("background", file.background)):
+        for key, words in (("landslide", file.landslide), ("background", () if file.around else file.background)):
             if foreign := [word for word in words if word not in held]:
                 problem = f"no '{file.column}' is {foreign[0]}, it holds {', '.join(sorted(held - {''})[:8])}"
                 raise UserError(f"{file.path}: {problem}; correct --{key}")

@@ -17,12 +17,6 @@ from lmhld_nb.models.unet import conv, encode
 LAYERS = 4  # in each dense block
 
 
-def up_conv(in_channels: int, out_channels: int) -> nn.Sequential:
-    """2×2 transposed convolution that doubles the size, batch normalisation, ReLU."""
-    up = nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2)
-    return nn.Sequential(up, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
-
-
 class DenseBlock(nn.Module):
     """Four layers of k new maps each, on 4k given maps: doubles the channels."""
 
@@ -52,7 +46,10 @@ class DenseUNet(nn.Module):
         first, *deeper = (DenseBlock(k) for k in growth)
         self.encoder = nn.ModuleList([nn.Sequential(*conv(in_channels, 4 * growth[0], 3), first), *deeper])
         self.pool = nn.MaxPool2d(2)
-        self.up = nn.ModuleList(up_conv(16 * k, 8 * k) for k in reversed(growth[:-1]))
+        self.up = nn.ModuleList(
+            nn.Sequential(nn.ConvTranspose2d(16 * k, 8 * k, 2, stride=2), nn.BatchNorm2d(8 * k), nn.ReLU(inplace=True))
+            for k in reversed(growth[:-1])
+        )
         # Skip and up-sampled map together have four times the channels that the next block takes.
         self.reduce = nn.ModuleList(nn.Sequential(*conv(16 * k, 4 * k, 1)) for k in reversed(growth[:-1]))
         self.decoder = nn.ModuleList(DenseBlock(k) for k in reversed(growth[:-1]))

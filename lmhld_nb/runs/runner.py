@@ -17,7 +17,7 @@ import torch
 from tqdm import tqdm
 
 from lmhld_nb import config
-from lmhld_nb.config import Interrupted, UserError, progress_bar, runs_dir
+from lmhld_nb.config import Interrupted, UserError, listed, progress_bar, runs_dir
 from lmhld_nb.patches.patch_sets import PatchSpec
 from lmhld_nb.processes import cores, pool
 from lmhld_nb.runs import store
@@ -222,8 +222,8 @@ def _prepare(specs: Mapping[str, RunSpec], progress: bool) -> tuple[dict[str, in
 def visible_gpus() -> list[str]:
     """Return the names of the GPUs that this process may use: those in CUDA_VISIBLE_DEVICES, or all by number."""
     count = torch.cuda.device_count()
-    names = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count)))).split(",")
-    return [name.strip() for name in names if name.strip()][:count]  # it may list more than exist
+    named = listed(os.environ.get("CUDA_VISIBLE_DEVICES", map(str, range(count))))
+    return list(named[:count])  # it may list more than exist
 
 
 def gpu_room(execution: Execution) -> int:

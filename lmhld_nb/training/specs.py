@@ -80,7 +80,7 @@ class RunSpec(Strict):
 
     model: str  # architecture (`models.network`)
     # Digest of its code, for an external network.
-    source: str = Field(default_factory=lambda had: models.source_of(m) if ":" in (m := str(had.get("model"))) else "")
+    source: str = Field(default_factory=lambda own: models.source_of(str(own.get("model"))))
     width: Width | None = None  # channels of its first level; None as published
     data: tuple[PatchSpec, ...]  # patches of one or more areas, trained on together
     recipe: Recipe
