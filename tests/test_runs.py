@@ -145,6 +145,9 @@ def test_failing_runs_are_reported_and_the_others_are_the_same_whoever_makes_the
     results = []
     for workers in (1, 2):
         monkeypatch.setenv("LMHLD_RUNS", str(tmp_path / str(workers)))
+        if workers > 1:  # long cutting is done by others, too
+            monkeypatch.setattr(runner, "PATIENCE", 0)
+            monkeypatch.setattr(store, "patch_set", lambda *_: pytest.fail("cut here"))
         said = refuses("2 of 4 runs failed", runs.make_runs, [uncut, bad, *specs], workers=workers, execution=QUIET)
         for spec, message in ((bad, "lower `lr`"), (uncut, "no 32 px patch left")):
             assert f"{spec.run_id} (unet emilia_romagna 32 px)" in said

@@ -117,9 +117,7 @@ def _flat(module: nn.Module) -> list[nn.Module]:
 
 
 def _layer_name(module: nn.Module) -> str:
-    if isinstance(module, nn.Conv2d):
-        return f"conv {module.kernel_size[0]}×{module.kernel_size[1]}"
-    return type(module).__name__
+    return "conv {}×{}".format(*module.kernel_size) if isinstance(module, nn.Conv2d) else type(module).__name__
 
 
 def _is_map(node: fx.Node) -> bool:

@@ -78,18 +78,14 @@ def areas() -> pd.DataFrame:
     return joined.drop(columns="study_area").set_index("key").loc[list(AREAS)]
 
 
+@cache
 def area_key(text: str) -> str:
     """Return the key of the area that ``text`` names in any known spelling (only letters count); else UserError."""
-    key = _keys_by_spelling().get(_letters(text))
-    if key is None:
+    names = areas()[["name", "short_name", "aliases"]].itertuples()
+    keys = {_letters(one): key for key, *two, aliases in names for one in (key, *two, *aliases.split(";"))}
+    if (key := keys.get(_letters(text))) is None:
         raise UserError(f"study area {text!r} is not known; use one of {', '.join(AREAS)}")
     return key
-
-
-@cache
-def _keys_by_spelling() -> Mapping[str, str]:
-    names = areas()[["name", "short_name", "aliases"]].itertuples()
-    return {_letters(one): key for key, *two, aliases in names for one in (key, *two, *aliases.split(";"))}
 
 
 def _letters(text: str) -> str:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from lmhld_nb import config
 from lmhld_nb.config import Interrupted, UserError, listed, progress_bar, runs_dir
 from lmhld_nb.patches.patch_sets import PatchSpec
-from lmhld_nb.processes import cores, pool
+from lmhld_nb.processes import cores, pool, side_by_side
 from lmhld_nb.runs import store
 from lmhld_nb.runs.store import Busy, Run
 from lmhld_nb.training.chains import EarlierStage
@@ -28,6 +28,7 @@ from lmhld_nb.training.loop import train
 from lmhld_nb.training.specs import RunSpec
 
 WAIT = 0.2  # seconds to wait after each occupied GPU slot
+PATIENCE = 30.0  # seconds of cutting patches after which it pays to cut the others in parallel
 
 
 def make_run(spec: RunSpec, execution: Execution, whole_area: bool = False, wait: bool = True) -> Run:
@@ -203,20 +204,29 @@ def _work(execution: Execution, whole_area: Collection[str], spec: RunSpec, wait
 
 def _prepare(specs: Mapping[str, RunSpec], progress: bool) -> tuple[dict[str, int], dict[str, str]]:
     """Cut the patches of runs, each set once; return by id the megapixels per training, and reasons of failures."""
-    pixels: dict[PatchSpec, int] = {}
-    refusals: dict[PatchSpec, str] = {}
-    for patch_spec in dict.fromkeys(patch_spec for spec in specs.values() for patch_spec in spec.data):
-        try:
-            split = store.patch_set(patch_spec, progress).index["split"]
-            pixels[patch_spec] = int(split.isin(["train", "val"]).sum()) * patch_spec.size**2
-        except Exception as error:  # whatever it is, runs on other patches must not fail with it
-            pixels[patch_spec], refusals[patch_spec] = 0, store.reason(error)
+    left, sets = list(dict.fromkeys(data for spec in specs.values() for data in spec.data)), {}
+    began = time.monotonic()
+    while left and time.monotonic() - began < PATIENCE:
+        data = left.pop(0)
+        sets[data] = _cut(progress, data)
+    others = side_by_side(partial(_cut, False), left, cores())
+    for data, future in tqdm(others, "cut", len(left), unit="set", disable=not (progress and left)):
+        sets[data] = future.result()
     costs, failures = {}, {}
     for run_id, spec in specs.items():
-        costs[run_id] = max(1, round(sum(pixels[patch_spec] for patch_spec in spec.data) * spec.recipe.epochs / 1e6))
-        if reasons := [refusals[patch_spec] for patch_spec in spec.data if patch_spec in refusals]:
+        costs[run_id] = max(1, round(sum(sets[data][0] for data in spec.data) * spec.recipe.epochs / 1e6))
+        if reasons := [sets[data][1] for data in spec.data if sets[data][1]]:
             failures[run_id] = reasons[0] + ("; or leave the area out" if len(spec.data) > 1 else "")
     return costs, failures
+
+
+def _cut(progress: bool, patch_spec: PatchSpec) -> tuple[int, str]:
+    """Cut a set of patches; return the pixels of an epoch on it and "", or 0 and why it failed."""
+    try:
+        split = store.patch_set(patch_spec, progress).index["split"]
+    except Exception as error:  # whatever it is, runs on other patches must not fail with it
+        return 0, store.reason(error)
+    return int(split.isin(["train", "val"]).sum()) * patch_spec.size**2, ""
 
 
 def visible_gpus() -> list[str]:
