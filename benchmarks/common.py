@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -26,15 +27,15 @@ SCRATCH = workdir() / "build" / "bench"
 def measured(module: str, task: str, *arguments: str) -> dict[str, float]:
     """Run ``TASKS[task](*arguments)`` of a benchmark in a fresh process: its seconds, memory and what it returns."""
     command = [sys.executable, "-m", f"benchmarks.{module}", "--task", task, *arguments]
-    child = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
+    child = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     return json.loads(child.stdout.splitlines()[-1])
 
 
 def run_task(tasks: dict[str, Callable[..., dict[str, float]]], name: str, arguments: list[str]) -> None:
     """Do one task and print what was measured as JSON (the child's side of `measured`)."""
-    began, computed = time.perf_counter(), time.process_time()
+    began, computed = time.perf_counter(), sum(os.times()[:4])
     found = tasks[name](*arguments)
-    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - computed
+    seconds, cpu_seconds = time.perf_counter() - began, sum(os.times()[:4]) - computed
     print(json.dumps({**found, "seconds": seconds, "cpu_seconds": cpu_seconds, "peak_mb": _peak_mb()}))
 
 
@@ -52,9 +53,13 @@ def options_or_task(
 
 
 def _peak_mb() -> float:
-    """Return this process's peak memory (getrusage would also count what its parent had when it was forked)."""
+    """Return this process's peak memory, or that of its largest child if larger.
+
+    (For itself getrusage would also count what its parent had when it was forked.)
+    """
     status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
+    largest = int(re.search(r"VmHWM:\s+(\d+)", status)[1])  # type: ignore[index]
+    return max(largest, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1024
 
 
 def device_name(place: torch.device | None) -> str:

@@ -172,3 +172,18 @@ def test_patches_as_they_may_be_published_are_adopted_without_a_word(name, twin_
     assert any(scene.split for scene in adopted.scenes) == (name == "splits")
     first, *others = (read_all(scene) for scene in adopted.scenes_of("wenchuan"))
     assert first[0].shape == (4, 224, 224) and 0.1 <= first[1].mean() < 1 and (first[0] != others[0][0]).any()
+
+
+def test_events_as_they_may_be_published_are_adopted(twin_data, tmp_path, call, monkeypatch):
+    monkeypatch.setenv("LMHLD_DATA", str(twin_data))
+    sources.get("unseen-smoke")
+    assert as_published.write_events("unseen-smoke", tmp_path / "events", 500) == 12
+    monkeypatch.setenv("LMHLD_DATA", str(tmp_path / "data"))
+    for name, areas in (("gvlm", set(as_published.SITES)), ("luding", {"luding"})):
+        assert call("data", "get", name, "--from", tmp_path / "events", "-q")[0] == 0
+        adopted = sources.load(name)
+        assert set(adopted.areas) == areas
+        for scene in adopted.scenes:
+            image, labels, _ = read_all(scene, adopted.bands)
+            assert min(labels.shape) >= 500 and image.shape == (len(adopted.bands), *labels.shape)
+            assert 0 < (labels == 1).mean() < 0.5

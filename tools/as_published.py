@@ -1,10 +1,12 @@
 """Write a data set as LMHLD may be published: folders of ready patches, to rehearse `lmhld data get lmhld --from`.
 
     python tools/as_published.py twin-edition FOLDER --layout areas [--share 1]
+    python tools/as_published.py unseen FOLDER --events
 
 How LMHLD's archives are laid out inside is not known; these are four plausible ways. ``--share`` is of the numbers of
 patches in paper Table 2: what the data set holds is repeated, turned, mirrored and brightened, so that no two files are
-alike. With 1 that makes a data set of the right size, not of the right content.
+alike. With 1 that makes a data set of the right size, not of the right content. ``--events`` writes stand-ins for the
+unseen events instead, scenes of the size that GVLM's have on average: for `lmhld data get gvlm --from` and `luding`.
 """
 
 from __future__ import annotations
@@ -20,10 +22,12 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning
+from rasterio.transform import from_origin
 from tqdm import tqdm
 
 from lmhld_nb import paper, patches, sources
 from lmhld_nb.patches import PatchSpec
+from lmhld_nb.scenes.scene import BANDS, read_all
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,15 @@ LAYOUTS = {
     "splits": Published("{split}/{area}/image/{area}_{n}.tif", "{split}/{area}/mask/{area}_{n}.tif", 1, ABBREVIATED),
     "zips": Published("{area}/image/{n}.tif", "{area}/gt/{n}.png", 255, zipped=True),
 }
+SITES = {
+    "kodagu": "Kodagu_India",
+    "kaikoura": "Kaikoura_New Zealand",
+    "taitung": "Taitung_China",
+    "kupang": "Kupang_Indonesia",
+    "a_luoi": "A Luoi_Vietnam",
+}
+SITE_SIDE = 5264  # pixels: GVLM's 17 sites cover 163.77 km2 at 0.59 m
+LUDING = {"crs": "EPSG:32648", "transform": from_origin(280_000, 3_280_000, 3, 3)}
 
 
 def write(name: str, folder: Path, layout: Published, counts: Mapping[str, int]) -> int:
@@ -70,17 +83,34 @@ def write(name: str, folder: Path, layout: Published, counts: Mapping[str, int])
     return files
 
 
+def write_events(name: str, folder: Path, side: int = SITE_SIDE) -> int:
+    """Write the paper's five sites as GVLM packs them and a scene of Luding with its mask; return how many files.
+
+    Each is a scene of the data set ``name``, repeated and mirrored to at least ``side`` pixels a side.
+    """
+    dataset, pairs = sources.load(name), folder / "GVLM_Change_Detection"
+    places = {area: (pairs / site / "im2.png", pairs / site / "ref.png") for area, site in SITES.items()}
+    places["luding"] = (folder / "luding_0.tif", folder / "luding_0_mask.tif")
+    for area, (image_path, mask_path) in tqdm(places.items(), "events"):
+        (scene,) = dataset.scenes_of(area)
+        image, mask, _ = read_all(scene, BANDS if area == "luding" else ("red", "green", "blue"))
+        placed = LUDING if area == "luding" else {}
+        write_raster(image_path, _repeated(image, side), **placed)
+        write_raster(mask_path, _repeated(mask[None].astype(np.uint8), side), **placed)
+    return 2 * len(places)
+
+
 def counts_of(share: float) -> dict[str, int]:
     """Return a share of paper Table 2's number of patches of each area, at least 20."""
     published = paper.areas()["patches"]
     return {area: max(20, round(share * int(published[area]))) for area in paper.AREAS}
 
 
-def write_raster(path: Path, values: np.ndarray) -> None:
-    """Write (bands, rows, cols) without coordinates, as patches mostly are."""
+def write_raster(path: Path, values: np.ndarray, **placed: object) -> None:
+    """Write (bands, rows, cols), mostly without coordinates, as patches are."""
     path.parent.mkdir(parents=True, exist_ok=True)
     count, height, width = values.shape
-    with rasterio.open(path, "w", count=count, height=height, width=width, dtype=values.dtype) as target:
+    with rasterio.open(path, "w", count=count, height=height, width=width, dtype=values.dtype, **placed) as target:
         target.write(values)
 
 
@@ -94,16 +124,26 @@ def _varied(image: np.ndarray, repeat: int) -> np.ndarray:
     return np.minimum(_turned(image, repeat), np.iinfo(image.dtype).max - brighter) + brighter
 
 
+def _repeated(values: np.ndarray, side: int) -> np.ndarray:
+    """Return (bands, rows, cols) continued by its mirror images, at least ``side`` pixels each way."""
+    _, height, width = values.shape
+    return np.pad(values, ((0, 0), (0, max(0, side - height)), (0, max(0, side - width))), mode="symmetric")
+
+
 def main() -> None:
-    """Write one layout."""
+    """Write one layout, or the events."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--layout", choices=LAYOUTS, default="areas")
     parser.add_argument("--share", type=float, default=1.0)
+    parser.add_argument("--events", action="store_true")
     options = parser.parse_args()
     warnings.simplefilter("ignore", NotGeoreferencedWarning)  # patches have no coordinates and need none
     sources.get(options.name)
+    if options.events:
+        print(f"{options.folder}: {write_events(options.name, options.folder)} files")
+        return
     counts = counts_of(options.share)
     files = write(options.name, options.folder, LAYOUTS[options.layout], counts)
     print(f"{options.folder}: {files} files of {sum(counts.values())} patches")
