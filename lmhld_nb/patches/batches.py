@@ -1,6 +1,5 @@
 """Batches: patches of one split, drawn by index, normalised and augmented on the device."""
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -10,9 +9,9 @@ import torch
 from torch import Tensor
 
 from lmhld_nb.patches.patch_sets import PatchSet
-from lmhld_nb.processes import ahead, cores
+from lmhld_nb.processes import ahead
 
-RESIDENT_SHARE = 0.5  # share of the free memory that a split may take on the device; the rest is for the network
+RESIDENT_SHARE = 0.5  # share of a GPU's free memory that a split may take; the rest is for the network
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class Group:
     areas: np.ndarray  # (n,)
     mean: Tensor  # (n, bands, 1, 1) float32 on the device; normalises each patch, with std
     std: Tensor
-    resident: tuple[Tensor, Tensor] | None  # images and masks on the device; None if read batch by batch
+    resident: tuple[Tensor, Tensor] | None  # images and masks on the GPU; None if read batch by batch
 
     def read(self, numbers: np.ndarray) -> tuple[Tensor, Tensor]:
         """Read patches from disk: images (n, bands, size, size) as stored and masks (n, size, size) uint8."""
@@ -85,12 +84,12 @@ def load_split(
     """Prepare one split of several PatchSets for drawing; ``only`` are patch numbers in each (None: all).
 
     ``normalise`` chooses the statistics of z-scores: those of the ``area``'s training patches or of the ``scene``.
-    Patches stay on the device if they take at most half of its free memory (on the CPU, of a core's share).
+    Patches stay on a GPU if they take at most half of its free memory.
     """
     chosen = list(zip(patch_sets, only or [patches.where(split) for patches in patch_sets], strict=True))
     first = np.zeros((1, 2), int)
     total = sum(len(numbers) * sum(t.nbytes for t in _read((patches,), first)) for patches, numbers in chosen)
-    resident = total <= RESIDENT_SHARE * free_memory(device) / (1 if device.type == "cuda" else cores())
+    resident = total <= RESIDENT_SHARE * free_memory(device)
     groups = []
     for size in sorted({patches.spec.size for patches in patch_sets}):
         of_size = [(patches, numbers) for patches, numbers in chosen if patches.spec.size == size]
@@ -108,10 +107,8 @@ def load_split(
 
 
 def free_memory(device: torch.device) -> int:
-    """Return the free memory of a device in bytes; on the CPU, half of the total memory."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    """Return the free memory of a GPU in bytes; 0 for the CPU, which reads from mapped files as fast as from a copy."""
+    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0
 
 
 def _statistics(patches: PatchSet, numbers: np.ndarray, normalise: str) -> tuple[np.ndarray, np.ndarray]:
