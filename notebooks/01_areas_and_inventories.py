@@ -78,8 +78,8 @@ lm.tidy(largest)
 # %% [markdown]
 # The synthetic twin has fewer landslides than the published areas, because it is small enough for a laptop. What is
 # measured above are outlines as an interpreter draws them, with errors made on purpose (`label_noise`; chapter 11,
-# question 4): fragments of a few pixels lower the quartiles, merged neighbours raise the maximum. The landslides
-# themselves are known here:
+# question 4): fragments lower the first quartile in most areas, merged neighbours raise the third and the maximum. The
+# landslides themselves are known here:
 
 # %%
 if book.dataset.synthetic:
@@ -141,8 +141,7 @@ book.show(figure, "fig02_features", contrast)
 lm.tidy(contrast)
 
 # %% [markdown]
-# In `mini` the landslide is brighter and far barer than the ground beside it. Its slope is almost the same: both are part of
-# one hillside. The paper's experts checked each outline against these features (section 2.2). Chapter 11 asks how wrong
+# Compare brightness, vegetation and slope with those of the ground beside the landslide; both are part of one hillside. The paper's experts checked each outline against these features (section 2.2). Chapter 11 asks how wrong
 # outlines can be, and what that costs.
 #
 # ## Beside the paper
@@ -163,9 +162,9 @@ print(f"landslides in Table 1: {lm.paper.table(1)['landslides'].sum():,}")
 # is…**
 #
 # <details><summary>about 0.10</summary>No: that is the share of landslides. Recall counts pixels, and the largest
-# tenth holds most of them.</details>
-# <details><summary>well above 0.5</summary>Right: in a heavy-tailed inventory the largest tenth covers most of the
-# area. A score over pixels is a score of the large landslides.</details>
+# tenth holds far more than its share of them.</details>
+# <details><summary>about a half</summary>Right: in a heavy-tailed inventory the largest tenth covers a third to
+# two thirds of the area, as printed above. A score over pixels is a score of the large landslides.</details>
 # <details><summary>impossible to say</summary>Not to the last digit, but the histograms above say roughly: add up
 # the area in their right-hand tails.</details>
 

@@ -79,7 +79,7 @@ print(f"training loss fell in {fell} of {len(runs)} runs")
 #
 # All networks of this book are trained by one module, `lmhld_nb/training/`, which also validates, saves its state, and rotates
 # and flips patches. Without all this, what remains is the loop below. Read it once; every experiment of the book is this loop on
-# other patches, from other weights. An *epoch* shows the network each training patch once, in a new random order. A *step* takes
+# other patches, from other weights, with the profile's own optimiser, schedule and loss (ledger). An *epoch* shows the network each training patch once, in a new random order. A *step* takes
 # a batch of patches, computes the loss (how far the probabilities are from the mask), lets PyTorch work out in which
 # direction each weight would lower it (`backward`), and moves all weights a little that way (`step`), less with each epoch.
 
@@ -108,7 +108,7 @@ def train_plainly(network, images, masks, recipe, seed):
 
 # %% [markdown]
 # Does it do what the module does? Both train a narrow U-Net on the patches of the first area for two epochs, from the same
-# initial weights and with the paper's optimiser and loss.
+# initial weights, with SGD (momentum 0.9) and the loss of the profile `paper`.
 
 # %%
 from pathlib import Path

@@ -46,8 +46,8 @@ folder = lm.config.workdir() / "build" / book.name / "your-own-event"
 # %% [markdown]
 # ## An image, and a corner that has been searched
 #
-# Without your own image, this is a synthetic one: the stand-in for Luding from chapter 08's smallest set. With your own, e.g. the
-# real scene of Jinsha: `lmhld book mini --chapter 08b -p image …/scene_C_rgb.tif -p mask …/scene_C_mask.tif`.
+# Without your own image, this is a synthetic one: the stand-in for Luding from chapter 08's smallest set. With your own
+# and a mask of its landslides: `lmhld book mini --chapter 08b -p image scene.tif -p mask mask.tif -p bands red,green,blue`.
 
 # %%
 if image:
@@ -178,8 +178,8 @@ print(
 # ## Go on
 #
 # `label_next.gpkg` beside the network holds ten squares without labels in which it is least certain: draw there next. Or review
-# the map: write `right` or `wrong` into a column `review` of `landslides.gpkg`, correct outlines and add missed ones, and train on that
-# file with `lmhld learn scene.tif landslides.gpkg --review --out net2/`.
+# the map: save a copy of `landslides.gpkg`, write `right` or `wrong` into a column `review` of the copy, correct outlines and add
+# missed ones, and train on it with `lmhld learn scene.tif reviewed.gpkg --review --bands red,green,blue --out net2/`.
 
 # %%
 squares = gpd.read_file(folder / "net" / "label_next.gpkg")

@@ -73,6 +73,7 @@ ranked = book.save(certainty.rankings(pairs), "rankings")
 lm.tidy(ranked) if len(ranked) else None
 
 # %% [markdown]
+# `sure` counts the pairs with a corrected p below 0.05, `one training` those of them that rest on one training of each network.
 # We separate two kinds of chance. *Patches*: the interval of a difference says how it would come out on other test
 # patches. *Seeds*: the standard deviation says how far apart trainings of the same network end up. Both are for this
 # book's networks: the published ones are wider and were trained for longer, and their spread is unknown.

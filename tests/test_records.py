@@ -181,7 +181,7 @@ def test_wrong_records_are_refused_in_one_line(home, tmp_path, edit, fit, messag
 
 def test_files_that_are_no_archive_or_not_whole_are_refused(home, tmp_path):
     whole, path = records.path("tiny").read_bytes(), tmp_path / "a.xz"
-    refuses(r"a\.xz: no such file; make the runs with `lmhld run tiny`", records.read, path, "tiny")
+    refuses(r"a\.xz: no such file; only runs of `edition` and `real` are published", records.read, path, "tiny")
     middle = len(whole) // 2
     for wrong in (b"", b"no archive", whole[:-100], whole[:middle], whole[:middle] + b"\0" * 64 + whole[middle:]):
         path.write_bytes(wrong)
@@ -268,6 +268,6 @@ def test_no_book_from_records_that_do_not_fit(home, tmp_path, call, monkeypatch)
     says = r"tiny\.tar\.xz: holds none of the 2 runs of 'tiny' as it is now; make"
     refuses(says, cli.chapters.book, str(changed), from_records=True)
     monkeypatch.setattr(records, "path", lambda _: home / "none.xz")
-    says = r"none\.xz: no such file; make the runs with `lmhld run tiny`"
+    says = r"none\.xz: no such file; only runs of `edition` and `real` are published"
     refuses(says, cli.chapters.book, str(home / "tiny.yaml"), from_records=True)
     assert len(executed) == 2

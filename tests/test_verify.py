@@ -145,7 +145,7 @@ def repacked(folder, recorded, run_id, files):
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    ("{tiny}", "figures/tiny/records.tar.xz: no such file; make the runs with `lmhld run tiny`"),
+    ("{tiny}", "figures/tiny/records.tar.xz: no such file; only runs of `edition` and `real` are published"),
     ("{tiny} --records {good} 0123456789abcdef", "run '0123456789abcdef': not in profile 'tiny'; `lmhld plan"),
     ("{tiny} --records {lacking} {run}", "run '{run}' has no record: {known} of the {planned} planned runs are"),
     ("{tiny} --records {wordy}", "{run}: its metrics.json holds no scores"),

@@ -116,7 +116,7 @@ def train(
     raise UserError(f"run '{run_id}': not in profile '{study.profile.name}'; `lmhld plan {profile}` lists its runs")
 
 
-@app.command(epilog="Example: lmhld verify mini --sample 2 --seed monday")
+@app.command(epilog="Example: lmhld verify edition --sample 2 --seed monday")
 def verify(
     profile: ProfileName,
     run_ids: Annotated[list[str] | None, argument("RUN_ID", "ids from `lmhld plan`; default: all")] = None,

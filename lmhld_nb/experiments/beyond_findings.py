@@ -132,22 +132,23 @@ def epochs_per_stage(table: Any) -> str:
     if others.empty:
         return "there is nothing to compare LMHLD_part with."
     told = "; ".join(
-        f"over {name} " + ", ".join(
+        f"{name} " + ", ".join(
             f"{row.part_minus:+.3f}{_sd(row.part_minus_sd)} at {row.epochs}"
             for row in rows.itertuples()
         )
         for name, rows in others.groupby("strategy", sort=False)
     )  # fmt: skip
     if others["epochs"].nunique() < 2:
-        return f"F1 of LMHLD_part is, at one number of epochs per stage, {told}: their effect is not known."
+        return f"F1 of LMHLD_part less that of others: {told} epochs per stage; with other numbers nothing is finished."
     stable = all(len(set(np.sign(rows["part_minus"]))) == 1 for _, rows in others.groupby("strategy"))
     above = others.groupby("epochs")["part_minus"].min() > 0
     ahead = "at each" if above.all() else "at none" if not above.any() else "at some"
     weak = " This rests on one seed." if table["seeds"].min() == 1 else ""
     return (
-        f"F1 of LMHLD_part is, by epochs per stage, {told} ({_seeds(table.iloc[0])}, {table['areas'].iloc[0]:.0f} "
-        f"areas, all test pixels of each strategy together). Its sign {'does not change' if stable else 'changes'} "
-        f"with the epochs; that LMHLD_part is ahead of both, as in the paper, holds {ahead} of them.{weak}"
+        f"F1 of LMHLD_part less that of others, by epochs per stage: {told} ({_seeds(table.iloc[0])}, "
+        f"{table['areas'].iloc[0]:.0f} areas, all test pixels of each strategy together). Its sign "
+        f"{'does not change' if stable else 'changes'} with the epochs; that LMHLD_part is ahead of both, as in the "
+        f"paper, holds {ahead} of them.{weak}"
     )
 
 

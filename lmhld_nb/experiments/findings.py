@@ -83,7 +83,7 @@ def table5(table: pd.DataFrame) -> str:
     text += (
         f" {', '.join(leading)} {'is' if len(leading) == 1 else 'are each'} best in {wins.max()} of "
         f"{format_count(len(best), 'area')}; the second best lies below the interval of the best over test patches in "
-        f"{low.gt(second['f1']).sum()} of {low.notna().sum()} with one."
+        f"{low.gt(second['f1']).sum()} of the {low.notna().sum()} that have an interval."
         + _same_order(table.pivot(index="area", columns="model", values="f1").dropna().mean(), 5)  # complete areas
     )
     if "unet_pp" in set(table["model"]):

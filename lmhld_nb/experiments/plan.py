@@ -123,7 +123,7 @@ def describe(profile: Profile, planned: Sequence[PlannedRun], table: pd.DataFram
     counts = table["status"].value_counts().items()
     summary = f"{len(table)} runs: " + ", ".join(f"{count} {status}" for status, count in counts)
     if len(remaining) and remaining.notna().all():
-        summary += f"; about {format_duration(remaining.sum())} of computing left"
+        summary += f"; about {format_duration(remaining.sum())} of computing on one core left"
     lines.append(summary)
     if remaining.isna().any():
         lines.append(f"? = no measured rate yet: {runs_dir()} holds no comparable run, or the patches are not cut")

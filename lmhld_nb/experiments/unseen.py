@@ -266,9 +266,11 @@ def found_scores(table: pd.DataFrame) -> str:
     most = False if high <= 0.5 else True if low > 0.5 >= chance / known else None
     several = rows["seeds"].max() > 1  # the interval says nothing of seeds
     seeds = f" (mean of {rows['seeds'].max():.0f} seeds; the interval is over landslides)" if several else " (one seed)"
+    mapped, false = rows[["mapped", "mapped_false"]].sum()
     return (
         f"the F1 of the network beside the best threshold on one index: {'; '.join(said)}. Of {known:.0f} landslides "
-        f"{share} are detected{seeds}, {chance / known:.0%} by the same maps at random places."
+        f"{share} are detected{seeds}, {chance / known:.0%} by the same maps at random places. "
+        f"Of {mapped:.0f} mapped objects, {false:.0f} are false."
         f"{findings.claim('most landslides are identified', most if several else None)}"
     )
 

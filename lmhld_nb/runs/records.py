@@ -101,7 +101,7 @@ def read(path: Path, profile: str) -> Records:
                     and isinstance(metrics["portable"], str)):  # fmt: skip
                 raise ValueError(f"{run_id}: its metrics.json holds no scores")
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; make the runs with `lmhld run {profile}`") from None
+        raise UserError(f"{path}: no such file; only runs of `edition` and `real` are published") from None
     except OSError as error:
         raise cannot_read(path, error) from error
     except _UNREADABLE as error:
