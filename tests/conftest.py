@@ -39,7 +39,6 @@ for name in ("LMHLD_DATA", "LMHLD_RUNS"):  # they would take precedence over a t
 settings.register_profile("book", deadline=None)  # other programs want the cores too
 settings.load_profile("book")
 QUIET = Execution(progress=False)
-Call = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -110,7 +109,7 @@ def stages(areas: tuple[Path, list[PatchSpec]], tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Call:
+def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Run the command in this process; returns exit code, stdout and stderr."""
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # SIGTERM stays pytest's
 

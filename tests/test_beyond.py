@@ -26,11 +26,6 @@ def study(tiny):
     return open_study(load(str(tiny)), progress=False)
 
 
-@pytest.fixture
-def mini(study):
-    return Study(load("mini").model_copy(update={"data": "twin-smoke"}), study.dataset)
-
-
 def make(specs, whole_area=True):
     return [runs.make_run(spec, QUIET, whole_area=whole_area) for spec in specs]
 
@@ -62,12 +57,12 @@ def test_base_switches_and_splits_differ_in_one_thing(study):
         assert other.model_copy(update={"data": one.data}) == one
 
 
-def test_sizes_see_equally_many_pixels_in_equally_many_steps(study, mini):
+def test_sizes_see_equally_many_pixels_in_equally_many_steps(study):
     assert list(beyond.sizes(study)) == [32, 64], "128 px leave too few patches in its small scenes"
     changes = {"area": "jiuzhaigou", "sizes": (64, 128, 224), "seeds": (0,), "size_seeds": (), "sizes_area": None}
-    profile = with_settings(mini.profile, "beyond", **changes)
+    profile = with_settings(load("mini").model_copy(update={"data": "twin-smoke"}), "beyond", **changes)
     falling = profile.recipe.model_copy(update={"schedule": "exponential"})
-    study = Study(profile.model_copy(update={"recipe": falling, "batch_size_at": {128: 2}}), mini.dataset)
+    study = Study(profile.model_copy(update={"recipe": falling, "batch_size_at": {128: 2}}), study.dataset)
     specs, recipe = beyond.sizes(study), study.profile.recipe
     assert list(specs) == [64, 128, 224] and beyond.own_size(study) == 128
     assert specs[128] == beyond.base(study), "the area's own size is trained as ever"

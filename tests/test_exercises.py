@@ -74,19 +74,16 @@ def test_solutions_pass_and_stubs_and_mistakes_do_not(number, tiny):
         run(each.check, alone)
         lost = [name for name in first if alone[name] is not first[name] and name != "__builtins__"]
         assert not lost, f"exercise {each.number} takes the chapter's own {', '.join(lost)}"
-        for mistake in (MISTAKES[f"{number}.{each.number}"], *nonsense(start)):
+        open_names = re.findall(r"^(\w+) = \.\.\.", start, re.M)
+        functions = re.findall(r"^def (\w+)\(", start, re.M)
+        nonsense = [f"{name} = {value}" for name in open_names for value in ("None", "-1", "'word'")]
+        nonsense += [f"{name} = lambda *_: {value}" for name in functions for value in ("None", "'word'")]
+        for mistake in (MISTAKES[f"{number}.{each.number}"], *nonsense):
             wrong = {**TOOLS, **alone}
             run(mistake, wrong)
             with pytest.raises(AssertionError, match=rf"^exercise {each.number}: (?!no answer yet)\S"):
                 run(each.check, wrong)
         run(f"{each.solution}\n{each.check}", after_another)  # as the book does
-
-
-def nonsense(start: str) -> list[str]:
-    open_names = re.findall(r"^(\w+) = \.\.\.", start, re.M)
-    functions = re.findall(r"^def (\w+)\(", start, re.M)
-    wrong = [f"{name} = {value}" for name in open_names for value in ("None", "-1", "'word'")]
-    return wrong + [f"{name} = lambda *_: {value}" for name in functions for value in ("None", "'word'")]
 
 
 def test_a_check_says_which_exercise_and_why(capsys):
@@ -101,9 +98,6 @@ def test_a_check_says_which_exercise_and_why(capsys):
         {"a": 1}["b"]
     assert isinstance(caught.value.__cause__, KeyError)
     assert capsys.readouterr().out == ""
-
-
-KERNEL = {"kernelspec": {"display_name": "P", "language": "python", "name": "python3"}}
 
 
 def cell(kind: str, source: str, *tags: str) -> nbformat.NotebookNode:
@@ -142,7 +136,8 @@ def notebook_of(*cells: nbformat.NotebookNode) -> nbformat.NotebookNode:
     own = [copy.deepcopy(each) for each in cells]
     for number, each in enumerate(own):
         each.id = f"cell-{number}"
-    return v4.new_notebook(cells=own, metadata=copy.deepcopy(KERNEL))
+    kernel = {"display_name": "P", "language": "python", "name": "python3"}
+    return v4.new_notebook(cells=own, metadata={"kernelspec": kernel})
 
 
 @pytest.mark.parametrize(("cells", "message"), [

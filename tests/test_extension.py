@@ -31,20 +31,7 @@ EIGHTH = "extension_example:build_thin_net"
 
 
 @pytest.fixture(scope="module")
-def registries() -> Iterator[None]:
-    """Forget afterwards what the extension registers, for other tests know of none."""
-    entries = [(registry, dict(registry)) for registry in (EXPERIMENTS, METRICS, LOSSES, OPTIMISERS)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(config.EXTENSIONS, "")
-        yield
-    sys.modules.pop("extension_example", None)
-    for registry, before in entries:
-        registry.clear()
-        registry.update(before)
-
-
-@pytest.fixture(scope="module")
-def profile(registries: None, twin_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def profile(twin_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Yield the file of the extended profile, in a working folder whose run store is empty."""
     folder = tmp_path_factory.mktemp("extended")
     settings = yaml.safe_load((ROOT / "params" / "smoke.yaml").read_text(encoding="utf-8"))
@@ -53,11 +40,18 @@ def profile(registries: None, twin_data: Path, tmp_path_factory: pytest.TempPath
     settings["experiments"]["augmented"] = {"area": "gorkha"}
     path = folder / "extended.yaml"
     path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    entries = [(registry, dict(registry)) for registry in (EXPERIMENTS, METRICS, LOSSES, OPTIMISERS)]
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(config.EXTENSIONS, "")
         patch.setenv("LMHLD_WORKDIR", str(folder))
         patch.setenv("LMHLD_DATA", str(twin_data))
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "book"), os.environ.get("PYTHONPATH", "")]))
         yield path
+    # Other tests know of no extension.
+    sys.modules.pop("extension_example", None)
+    for registry, before in entries:
+        registry.clear()
+        registry.update(before)
 
 
 def lmhld(*arguments: object) -> str:

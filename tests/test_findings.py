@@ -95,15 +95,6 @@ def test_verdicts_follow_the_intervals(say, table, verdict):
 SCORE = {"patches": 40, "seeds": 3, "f1_low": 0.7, "f1_high": 0.8, "f1_sd": 0.01}
 
 
-def splits(gaps: list[float]) -> pd.DataFrame:
-    rows = [
-        {**SCORE, "split": split, "seed": seed, "f1": 0.7 + gap * (split == "random")}
-        for seed, gap in enumerate(gaps)
-        for split in ("random", "blocks")
-    ]
-    return pd.DataFrame(rows)
-
-
 def labels(patches: int, low: float) -> pd.DataFrame:
     f1 = {("drawn", "drawn"): 0.8, ("drawn", "true"): 0.82, ("true", "drawn"): 0.79, ("true", "true"): 0.84}
     gain = {"gain": 0.02, "gain_low": low, "gain_high": 0.03, "gain_sd": 0.01, "labels_f1": 0.93}
@@ -125,7 +116,12 @@ def epochs(gaps: list[float], seeds: int = 3) -> pd.DataFrame:
     ([0.04], "fewer than two draws"),
 ])  # fmt: skip
 def test_a_leak_is_a_finding_only_where_a_test_can_show_it(gaps: list[float], expected: str) -> None:
-    assert expected in say.split_kinds(splits(gaps))
+    rows = [
+        {**SCORE, "split": split, "seed": seed, "f1": 0.7 + gap * (split == "random")}
+        for seed, gap in enumerate(gaps)
+        for split in ("random", "blocks")
+    ]
+    assert expected in say.split_kinds(pd.DataFrame(rows))
 
 
 def test_labels_epochs_and_pairs_are_found_where_enough_is_there():

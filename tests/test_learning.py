@@ -24,7 +24,6 @@ from lmhld_nb.training.losses import dice_bce, labelled_dice_bce
 SHAPE = (136, 144)  # not a multiple of the patches
 DISCS = blobs(*SHAPE, 12, seed=1, radius=(4, 9))
 KNOWN = np.arange(SHAPE[1]) < 96  # columns
-Learnt = tuple[Path, dict[str, Any]]  # a folder and a card
 CODES = np.where(KNOWN, DISCS, 255).astype(np.uint8)
 
 
@@ -41,7 +40,7 @@ def tensors(path: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def learnt(tmp_path_factory: pytest.TempPathFactory) -> Learnt:
+def learnt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:  # a folder and a card
     folder = tmp_path_factory.mktemp("learnt")
     return folder, learn(folder)
 

@@ -336,9 +336,6 @@ def test_real_scenes_are_mapped_on_their_grid(tmp_path, shared_data, image, trut
     assert scored == ((read(paths[1]) != 255) & ~hole).sum() > 0
 
 
-FLAT = np.full(4, 800, np.float32), np.full(4, 100, np.float32)
-
-
 @pytest.fixture(scope="module")
 def network() -> Network:
     torch.manual_seed(1)
@@ -351,9 +348,10 @@ def scene_of(folder: Path, image: np.ndarray | None = None, **options: Any) -> S
 
 
 def predict(scene: Scene, network: Network, batch_size: int | None = None) -> np.ndarray:
+    flat = np.full(4, 800, np.float32), np.full(4, 100, np.float32)
     with (
         scenes.open_image(scene) as image,
-        closing(prediction.predicted_rows(image, BANDS, FLAT, network, 32)) as rows,
+        closing(prediction.predicted_rows(image, BANDS, flat, network, 32)) as rows,
         pytest.MonkeyPatch.context() as patch,
     ):
         if batch_size:

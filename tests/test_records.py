@@ -57,14 +57,6 @@ def finished(home: Path) -> list[Run]:
     return study(home).finished(single.specs(study(home)))
 
 
-@pytest.fixture
-def store(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "store"
-    records.unpack(records.read(records.path("tiny"), "tiny"), folder)
-    monkeypatch.setenv("LMHLD_RUNS", str(folder))
-    return folder
-
-
 def edited(home: Path, path: Path, edit: Edit, fit: bool = False) -> Path:
     """Write the records with an edit to their members; ``fit``: with digests that fit."""
     members = records._unpacked(home / "tiny.tar.xz")
@@ -196,7 +188,10 @@ def test_files_that_are_no_archive_or_not_whole_are_refused(home, tmp_path):
     refuses("cannot be read", records.read, tmp_path, "tiny")
 
 
-def test_records_show_the_same(finished, store, home, monkeypatch):
+def test_records_show_the_same(finished, home, tmp_path, monkeypatch):
+    store = tmp_path / "store"
+    records.unpack(records.read(records.path("tiny"), "tiny"), store)
+    monkeypatch.setenv("LMHLD_RUNS", str(store))
     monkeypatch.setattr(runner, "train", lambda *_: pytest.fail("trained"))
     opened, shown = study(home), examples.example_scores(examples.examples(finished))
     stored = opened.fetch(single.specs(opened))

@@ -220,21 +220,17 @@ def test_patches_are_cut_once_however_many_need_them(specs, monkeypatch):
 ALL = ["cuda:0", "cuda:1", "cuda:2"]
 
 
-@pytest.fixture
-def three_gpus(monkeypatch, tmp_path):
-    monkeypatch.setattr(runner, "choose_device", lambda device: "cuda" if device == "auto" else device)
-    monkeypatch.setattr(runner.torch.cuda, "device_count", lambda: 3)
-    monkeypatch.setattr(runner, "WAIT", 0.001)
-    monkeypatch.setenv("LMHLD_RUNS", str(tmp_path / "runs"))
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-
-
 def taken(count: int, execution: Execution | None = None) -> list[str]:
     with ExitStack() as stack:
         return [stack.enter_context(runner.gpu_slot(execution or Execution())).device for _ in range(count)]
 
 
-def test_each_run_gets_a_gpu_of_its_own_and_a_named_device_is_not_locked(three_gpus, tmp_path):
+def test_each_run_gets_a_gpu_of_its_own_and_a_named_device_is_not_locked(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "choose_device", lambda device: "cuda" if device == "auto" else device)
+    monkeypatch.setattr(runner.torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(runner, "WAIT", 0.001)
+    monkeypatch.setenv("LMHLD_RUNS", str(tmp_path / "runs"))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert taken(3) == ALL and runner.gpu_room(Execution()) == 3
     with pytest.raises(ValueError), runner.gpu_slot(Execution()):
         raise ValueError

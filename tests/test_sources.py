@@ -7,7 +7,6 @@ import os
 import shutil
 import tarfile
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -199,34 +198,29 @@ def test_a_data_folder_that_cannot_be_written(folder, tmp_path, monkeypatch):
     assert len(get(from_path=folder).scenes) == 4
 
 
-@pytest.fixture
-def zenodo(tmp_path: Path, catalogue_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeZenodo]:
+def test_a_record_is_fetched_and_loaded(tmp_path, catalogue_folder, monkeypatch, capsys):
     outer = io.BytesIO()
     with zipfile.ZipFile(outer, "w") as target:
         for area in ("Rio", "Wenchuan"):
             for split, count in {"train": 4, "val": 2, "test": 1}.items():
                 pairs(tmp_path / "made" / area / split, "data", count)
             target.writestr(f"{area}.zip", zipped(tmp_path / "made" / area, tmp_path / "inner.zip").read_bytes())
-    with serve(FakeZenodo({"LMHLD.zip": outer.getvalue(), "readme.md": b"hello"}, step=60_000)) as fake:
-        monkeypatch.setenv(download.API_VARIABLE, fake.api)
-        (catalogue_folder / "record.yaml").write_text(RECORD.format(doi=fake.doi))
-        yield fake
-
-
-def test_a_record_is_fetched_and_loaded(zenodo, tmp_path, capsys):
-    zenodo.mood["LMHLD.zip"] = "wrong"
-    refused(r"LMHLD\.zip: .*MD5 expected", "record")
-    assert not list((tmp_path / "data/record/download").iterdir())
-    zenodo.mood["LMHLD.zip"] = "no-range"
-    data = sources.get("record")
-    assert data.areas == ("rio", "wenchuan") and len(data.scenes) == 14
-    assert [scene.split for scene in data.scenes_of("rio")] == ["train"] * 4 + ["val"] * 2 + ["test"]
-    assert "wenchuan         train      4 images" in capsys.readouterr().out
-    requests = len(zenodo.requests)
-    assert get("record") == data and len(zenodo.requests) == requests
-    (tmp_path / "data/record/dataset.json").unlink()  # interrupted before the end: nothing is fetched again
-    assert get("record") == data
-    assert [path for path, _ in zenodo.requests[requests:]] == ["/api/records/4242"]
+    with serve(FakeZenodo({"LMHLD.zip": outer.getvalue(), "readme.md": b"hello"}, step=60_000)) as zenodo:
+        monkeypatch.setenv(download.API_VARIABLE, zenodo.api)
+        (catalogue_folder / "record.yaml").write_text(RECORD.format(doi=zenodo.doi))
+        zenodo.mood["LMHLD.zip"] = "wrong"
+        refused(r"LMHLD\.zip: .*MD5 expected", "record")
+        assert not list((tmp_path / "data/record/download").iterdir())
+        zenodo.mood["LMHLD.zip"] = "no-range"
+        data = sources.get("record")
+        assert data.areas == ("rio", "wenchuan") and len(data.scenes) == 14
+        assert [scene.split for scene in data.scenes_of("rio")] == ["train"] * 4 + ["val"] * 2 + ["test"]
+        assert "wenchuan         train      4 images" in capsys.readouterr().out
+        requests = len(zenodo.requests)
+        assert get("record") == data and len(zenodo.requests) == requests
+        (tmp_path / "data/record/dataset.json").unlink()  # interrupted before the end: nothing is fetched again
+        assert get("record") == data
+        assert [path for path, _ in zenodo.requests[requests:]] == ["/api/records/4242"]
 
 
 def test_an_ambiguous_folder_is_refused_with_a_template_to_complete(tmp_path):
@@ -281,22 +275,19 @@ SITES = {"Kodagu_India": "kodagu", "KAIKOURA_new zealand": "kaikoura", "A Luoi_V
 SITES |= {"Big Sur_United States": "big_sur_united_states", "Jiuzhaigou_China": "jiuzhaigou_china"}  # not the paper's
 
 
-def gvlm(root: Path, packing: str) -> Path:
-    folder, later, code = {
-        "change": ("GVLM_Change_Detection", "im2.png", 255), "object": ("GVLM_Object_Extraction", "im.png", 1)
-    }[packing]  # fmt: skip
+@pytest.mark.parametrize(("packing", "later", "code"), [
+    ("GVLM_Change_Detection", "im2.png", 255),
+    ("GVLM_Object_Extraction", "im.png", 1),
+])  # fmt: skip
+def test_gvlm_is_read_in_both_packings(tmp_path, packing, later, code):
+    folder = tmp_path / "GVLM v1.0" / packing
     for number, site in enumerate(SITES):
         values = (image(number, bands=3) % 256).astype(np.uint8)
-        write(root / folder / site / later, values)
-        write(root / folder / site / "ref.png", mask(number, code))
-        if packing == "change":
-            write(root / folder / site / "im1.png", 255 - values)
-    return root
-
-
-@pytest.mark.parametrize("packing", ["change", "object"])
-def test_gvlm_is_read_in_both_packings(tmp_path, packing):
-    data = get("gvlm", from_path=gvlm(tmp_path / "GVLM v1.0", packing))
+        write(folder / site / later, values)
+        write(folder / site / "ref.png", mask(number, code))
+        if later == "im2.png":
+            write(folder / site / "im1.png", 255 - values)
+    data = get("gvlm", from_path=folder.parent)
     assert set(data.areas) == set(SITES.values()) and data.bands == ("red", "green", "blue")
     for number, area in enumerate(SITES.values()):
         (scene,) = data.scenes_of(area)
@@ -385,7 +376,6 @@ source:
       mosaics: [{{to: whole, parts: [{{images: "img/{{id}}.tif", masks: "label/{{id}}.png"}}], bands: [red, green],
                  landslide_codes: [7], georeferenced: false}}]
 """
-TEXT_ORDER = (1, 10, 11, 12, 2, 3, 4, 5, 6, 7, 8, 9)
 
 
 def scene():
@@ -408,7 +398,7 @@ def packed(root, top):
 def hub(tmp_path, catalogue_folder, monkeypatch):
     """Two repositories, and ``made`` in the catalogue; ``first/raw`` holds what was taken from them."""
     there, catalogue = tmp_path / "there", catalogue_folder
-    for place, number in enumerate(TEXT_ORDER):
+    for place, number in enumerate((1, 10, 11, 12, 2, 3, 4, 5, 6, 7, 8, 9)):  # as text is sorted
         write(there / f"tiles/data/x/image_{place}.tif", image(number, 2))
         write(there / f"tiles/data/x/mask_{place}.png", mask(number))
     for row, col in ((0, 0), (0, SIDE), (SIDE, 0)):

@@ -29,7 +29,6 @@ from lmhld_nb.twin.labels import LEVELS, LabelNoise, with_noise
 FOUR = twin.TwinSpec(seed=5, min_patches=16, max_patches=16, areas=("gorkha",), patches_per_scene=4)
 EVENTS = [area for area in twin.RECIPES if area not in twin.AREAS]
 UNSEEN = twin.TwinSpec(seed=2024, scale=0.16, min_patches=4, max_patches=None, areas=tuple(EVENTS))
-EIGHT = np.ones((3, 3))
 
 
 @pytest.fixture(scope="module")
@@ -57,15 +56,6 @@ def read(scene: Scene) -> tuple[np.ndarray, np.ndarray, geopandas.GeoDataFrame]:
     outlines = zip(slides.geometry, slides["id"], strict=True)
     mask = features.rasterize(outlines, out_shape=image.shape[1:], transform=where, dtype="int32")
     return image, mask, slides
-
-
-def kept_windows(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-    image, mask, _ = read(scene)
-    side = twin.AREAS[scene.area].patch
-    reason, _ = classify_windows((mask > 0).astype(np.uint8), (image != 0).all(axis=0), side, 0.1)
-    corners = side * np.argwhere(reason == "")
-    windows = [(slice(row, row + side), slice(column, column + side)) for row, column in corners]
-    return np.stack([image[:, *window] for window in windows]), np.stack([mask[window] > 0 for window in windows])
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -128,7 +118,7 @@ def test_inventory_is_pixel_exact_and_separate(made, area):
     for area_m2 in (slides.area, slides["area_m2"]):
         np.testing.assert_allclose(area_m2, sizes * recipe.resolution_m**2, rtol=1e-6)
     assert slides.geometry.is_valid.all()
-    assert ndimage.label(mask > 0, EIGHT)[1] == len(slides)
+    assert ndimage.label(mask > 0, np.ones((3, 3)))[1] == len(slides)
     widened = ndimage.maximum_filter(mask, 2 * runout.GAP + 1)  # sees every number within the gap
     assert (widened[mask > 0] == mask[mask > 0]).all()
     assert (image[:, mask > 0] > 0).all()  # no landslide outside the image
@@ -152,7 +142,13 @@ def test_files_are_what_the_sensor_would_deliver(made, area):
 
 @pytest.mark.parametrize("area", twin.AREAS)
 def test_patches_are_as_planned_and_no_threshold_solves_them(made, area):
-    pixels, truth = kept_windows(made[area])
+    image, mask, _ = read(made[area])
+    side = twin.AREAS[area].patch
+    reason, _ = classify_windows((mask > 0).astype(np.uint8), (image != 0).all(axis=0), side, 0.1)
+    corners = side * np.argwhere(reason == "")
+    windows = [(slice(row, row + side), slice(column, column + side)) for row, column in corners]
+    pixels = np.stack([image[:, *window] for window in windows])
+    truth = np.stack([mask[window] > 0 for window in windows])
     assert 0.8 * 14 <= len(truth) <= 1.9 * 14
     published = float(paper.table(2)["landslide_fraction_train"][list(twin.AREAS).index(area)])
     share = truth.mean()
