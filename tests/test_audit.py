@@ -237,11 +237,8 @@ def test_a_statement_holds_in_every_reading_or_not():
     assert audit.in_every_reading(table, "holds") == ["d"]
 
 
-ROWS = {1: 7, 2: 8, 3: 6, 4: 21, 5: 49, 6: 7, 7: 7}
-
-
 def test_every_table_is_complete_and_typed_and_a_caller_changes_a_copy():
-    for number, rows in ROWS.items():
+    for number, rows in {1: 7, 2: 8, 3: 6, 4: 21, 5: 49, 6: 7, 7: 7}.items():
         table = paper.table(number)
         assert len(table) == rows and not table.isna().any(axis=None)
         if number > 3:

@@ -17,11 +17,9 @@ from lmhld_nb.patches import PatchSpec
 from lmhld_nb.runs import records
 from lmhld_nb.training.specs import LAYER_GROUPS, Recipe, RunSpec, Stage
 
-Load = Callable[[str], ModuleType]
-
 
 @pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Load:
+def benchmark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], ModuleType]:
     """Import a benchmark; this process stays portable and nothing is written among the results."""
     monkeypatch.setenv("LMHLD_PORTABLE", "1")
     common = importlib.import_module("benchmarks.common")

@@ -14,7 +14,6 @@ from lmhld_nb.training.losses import LOSSES
 from lmhld_nb.training.specs import Recipe
 
 RECIPE = Recipe(batch_size=8, lr=0.1, momentum=0.9, precision="fp32")
-CPU = torch.device("cpu")
 
 
 def plain() -> nn.Module:
@@ -84,7 +83,7 @@ def test_losses_average_heads_and_dice_is_zero_for_a_perfect_answer():
 def test_bf16_computes_in_bf16_and_keeps_weights_in_fp32() -> None:
     model, half = plain(), RECIPE.model_copy(update={"precision": "bf16"})
     for recipe, dtype in ((half, torch.bfloat16), (RECIPE, torch.float32)):
-        with engine.autocast(CPU, recipe):
+        with engine.autocast(torch.device("cpu"), recipe):
             assert model(batch()[0]).dtype == dtype
     losses, weights = stepped(model, half)
     assert weights.dtype == torch.float32

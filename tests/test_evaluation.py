@@ -14,8 +14,6 @@ from lmhld_nb import evaluation, inventory
 from lmhld_nb.evaluation import Confusion, intervals, objects
 from lmhld_nb.evaluation.ranking import STEPS, Ranked
 
-BANDS = ("blue", "green", "red", "nir")
-
 
 def test_counts_leave_unknown_pixels_out_and_what_cannot_be_scored_is_nan():
     undefined = (Confusion(0, 0, 5, 5).precision, Confusion(0, 5, 0, 5).recall, Confusion(0, 0, 0, 9).f1)
@@ -34,7 +32,7 @@ def test_best_threshold_beats_every_threshold(seed):
     images = random.integers(1, 9, (2, 4, 6, 6)).astype(np.uint16)
     masks = (random.random((2, 6, 6)) < 0.3).astype(np.uint8)
     masks[0, 0, 0], masks[0, 1] = 1, 255
-    rule, known = evaluation.best_threshold(images, masks, BANDS), masks != 255
+    rule, known = evaluation.best_threshold(images, masks, ("blue", "green", "red", "nir")), masks != 255
     assert rule.confusion.tp + rule.confusion.fn == (masks == 1).sum()
     assert sum(vars(rule.confusion).values()) == known.sum()
     brightness = images[:, :3].mean(axis=1)

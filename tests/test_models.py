@@ -11,7 +11,6 @@ from lmhld_nb.models.unet_3p import UpsampledConv
 from lmhld_nb.patches.patch_sets import PatchSpec
 from lmhld_nb.training.specs import Recipe, RunSpec
 
-NARROW = 4
 PATCHES = PatchSpec(dataset="d", fingerprint="0" * 16, area="a", size=32)
 # With 4 bands in, 1 out; in millions as published (TransUNet's without the embeddings of 14 × 14 positions).
 PARAMETERS = {
@@ -25,7 +24,7 @@ PARAMETERS = {
 every_network = pytest.mark.parametrize("name", models.NAMES)
 
 
-def network(name, bands=4, width=NARROW):
+def network(name, bands=4, width=4):
     torch.manual_seed(0)
     return models.build(name, bands, width)
 
