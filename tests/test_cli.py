@@ -55,7 +55,6 @@ def test_help_says_what_explains_every_option_and_shows_an_example(name):
     (f"map {{scene}} --out {{out}} --run x --bands b,g,r,n --nodata {'9' * 5000}", "no-data value (inf,): give finite"),
     ("train {tiny} 0123456789abcdef", "run '0123456789abcdef': not in profile 'tiny'; `lmhld plan"),
     ("data get hokkaido", "lmhld data get hokkaido --from FOLDER"),
-    ("book {tiny} --chapter 99", "chapter '99': unknown; choose from 00,"),
     ("book {tiny} --chapter 05 -p profil mini", "-p profil: no chapter has this parameter; choose from areas, "),
     ("book {tiny} -p models", "-p models: give a name and its value, e.g. -p models unet"),
     ("book {tiny} -p profile mini", "-p profile: the profile is the command's first argument"),

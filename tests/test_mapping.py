@@ -190,9 +190,7 @@ def test_the_trained_resolution_comes_from_the_card(tmp_path, weights):
 
 
 def test_layers_open_in_a_gis(tmp_path, weights):
-    mask = blobs(300, 300, 30)
-    mask[100, 100] = mask[101, 101] = True  # parts that meet at a corner are one landslide
-    event, out = scene(tmp_path, mask), tmp_path / "out"
+    event, out = scene(tmp_path, blobs(300, 300, 30)), tmp_path / "out"
     report = draw(event, weights, out, threshold=median(event, weights, tmp_path / "first"))
     with rasterio.open(out / "mask.tif", overview_level=0) as raster:
         assert raster.nodata == 255 and set(np.unique(raster.read(1))) <= {0, 1}  # nearest, not means
