@@ -160,8 +160,8 @@ def an_array_that_grows(members: dict[str, bytes]) -> None:
     *(
         (replaced(name), True, "holds '")
         for name in (
-            *("../evil", "/evil", "RUN/evil.py", "evil/spec.json", "RUN\\spec.json", "RUN/shown/../evil.npz"),
-            *("RUN/shown/.npz", "maps/a/mask.tif"),
+            *("../RUN/spec.json", "/RUN/spec.json", "evil/spec.json", "RUN\\spec.json", "RUN/spec.json/evil"),
+            *("RUN/evil.py", "RUN/shown/../evil.npz", "RUN/shown/.npz", "RUN/shown/a\n.npz"),
         )
     ),
 ])  # fmt: skip
