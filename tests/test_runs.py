@@ -241,3 +241,7 @@ def test_each_run_gets_a_gpu_of_its_own_and_a_named_device_is_not_locked(tmp_pat
     assert taken(6, shared) == ALL * 2 and runner.gpu_room(shared) == 6  # empty ones come before shared ones
     for device in ("cpu", "cuda:1"):
         assert taken(2, Execution(device=device)) == [device] * 2
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")  # more than there are
+    assert taken(3) == ALL and runner.gpu_room(Execution()) == 3
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")  # that of a batch job, which no other has
+    assert taken(1) == ["auto"]
