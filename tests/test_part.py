@@ -111,12 +111,16 @@ def test_tables_of_chains(stages: list[PatchSpec], monkeypatch: pytest.MonkeyPat
     cells = matrix.loc["OD2"].drop(columns="run_ids").notna()
     assert cells.to_numpy().tolist() == [[True, False, False], [True, False, True], [True, True, True]]
     assert matrix.loc["OD2", "run_ids"].tolist() == [spec.run_id for spec in specs["OD2"]]
+    counts = part.counts_by_area(finals["OD2"][0])
+    after_all = matrix.loc[("OD2", "unet", 3), [*counts]].to_numpy()
+    assert after_all[0] == pytest.approx([one.f1 for one in counts.values()], nan_ok=True)
     compared = {"LMHLD_part": finals["OD1"], "other": finals["OD2"]}
     chain = forgetting.stages_of(finals["OD1"][0])
     steps = sum(stage.metrics["trained_parameters"] * stage.metrics["steps"] for stage in chain)
     strategies = forgetting.strategy_table(compared)
     assert strategies.loc["LMHLD_part", "trained_parameter_steps"] == steps
     assert strategies.loc["LMHLD_part", "f1_minus_part"] == 0
+    assert strategies.loc["other", "f1_minus_part"] == pytest.approx(scores["f1"].diff().iloc[-1])
     assert strategies["f1_low"].isna().all() and strategies["f1_sd"].isna().all()  # few blocks, one seed
     shutil.rmtree(chain[0].folder)
     refuses("a stage of this chain is missing; make it with `lmhld run`", forgetting.stages_of, finals["OD1"][0])

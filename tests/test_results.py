@@ -99,9 +99,9 @@ def test_examples_and_thresholds_belong_to_the_test_patches(study):
         (patch_set,) = runs.patch_sets(run.spec)
         tests = patch_set.where("test")
         same = (patch_set.images[tests] == example.image).all(axis=(1, 2, 3))
-        assert (same & (patch_set.masks[tests] == example.truth).all(axis=(1, 2))).any()
-        predicted = example.predictions["unet"]
-        assert predicted.shape == example.truth.shape and predicted.dtype == bool
+        (number,) = tests[same & (patch_set.masks[tests] == example.truth).all(axis=(1, 2))]
+        assert number == patch_set.index.iloc[tests].sort_values("share").index[len(tests) // 2], "of median share"
+        assert (example.predictions["unet"] == example_patches.predict(run, patch_set, number)).all()
         best = single.threshold_baseline(run)
         assert sum(vars(best.confusion).values()) == len(tests) * patch_set.spec.size**2
         counted = sum(int(example_patches.predict(run, patch_set, number).sum()) for number in tests)
@@ -109,6 +109,11 @@ def test_examples_and_thresholds_belong_to_the_test_patches(study):
     rules = {run.spec.data[0].area: single.threshold_baseline(run) for run in finished}
     table = single.against_threshold(single.table_5(study, finished), rules)
     assert list(table.index) == ["emilia_romagna", "gorkha"] and set(table["network"]) == {"unet"}
+    limit = rules["gorkha"].confusion.f1
+    made = pd.DataFrame({"f1": {("gorkha", name): limit + k / 50 for k, name in enumerate(models.NAMES)}})
+    counted = single.against_threshold(made, {"gorkha": rules["gorkha"]}).loc["gorkha"]
+    counts = counted[["networks_above", "networks_clear", "networks"]].tolist()
+    assert (counted["threshold_f1"], counted["network"], counts) == (limit, models.NAMES[-1], [6, 4, 7])
 
 
 def choose(values, sizes):
