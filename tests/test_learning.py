@@ -139,6 +139,7 @@ def test_a_folder_holds_a_network_to_map_with_and_what_it_is_worth(learnt):
     assert report["threshold"] == card["threshold"] and report["window"] == 32
     squares = gpd.read_file(folder / "net/label_next.gpkg")  # unlabelled ground, the least certain first
     assert squares["uncertainty"].is_monotonic_decreasing and squares.crs == "EPSG:32654"
+    assert squares["uncertainty"].min() > 0.5, "after two steps nothing is certain"
     assert squares.union_all().area == pytest.approx(9 * 32**2 * len(squares)) and len(squares) == 4  # none twice
     assert squares.total_bounds[0] >= 500_000 + 3 * 96
 
