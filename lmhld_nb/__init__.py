@@ -4,8 +4,6 @@ Chapters write ``import lmhld_nb as lm`` and start with ``book = lm.open(profile
 its packages (``lm.plots``, ``lm.paper``, …), each imported on first use, and the names in `_NAMES`.
 """
 
-from __future__ import annotations
-
 import importlib
 import os
 import sys

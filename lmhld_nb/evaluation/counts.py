@@ -1,10 +1,8 @@
 """Counts of pixels, the registry of metrics computed from them, and the single-threshold baseline."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -21,7 +19,7 @@ class Confusion:
     tn: int
 
     @classmethod
-    def of(cls, predicted: np.ndarray, truth: np.ndarray, known: np.ndarray | None = None) -> Confusion:
+    def of(cls, predicted: np.ndarray, truth: np.ndarray, known: np.ndarray | None = None) -> Self:
         """Count boolean arrays of equal shape (else ValueError); pixels where ``known`` is False are left out."""
         predicted, truth = np.asarray(predicted, bool), np.asarray(truth, bool)
         if predicted.shape != truth.shape:
@@ -33,11 +31,11 @@ class Confusion:
         return cls(tp, fp, fn, truth.size - tp - fp - fn)
 
     @classmethod
-    def from_dict(cls, row: Mapping[str, float]) -> Confusion:
+    def from_dict(cls, row: Mapping[str, float]) -> Self:
         return cls(*(int(row[name]) for name in ("tp", "fp", "fn", "tn")))
 
-    def __add__(self, other: Confusion) -> Confusion:
-        return Confusion(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn, self.tn + other.tn)
+    def __add__(self, other: Self) -> Self:
+        return type(self)(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn, self.tn + other.tn)
 
     @property
     def precision(self) -> float:

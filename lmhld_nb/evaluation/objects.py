@@ -1,12 +1,10 @@
 """Scores of a landslide map beyond pixel counts: of single landslides, and of probabilities (`ranking`)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -104,8 +102,8 @@ class Tally:
     counts: Confusion  # pixels of the mask
     sizes: pd.DataFrame  # of `by_size`
 
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(self.ranked + other.ranked, self.counts + other.counts, pooled([self.sizes, other.sizes]))
+    def __add__(self, other: Self) -> Self:
+        return type(self)(self.ranked + other.ranked, self.counts + other.counts, pooled([self.sizes, other.sizes]))
 
     def scores(self) -> dict[str, Any]:
         threshold, f1 = self.ranked.best()
@@ -127,7 +125,7 @@ class Tally:
         return {"pixels": self.ranked.pixels, "sums": self.ranked.sums, "counts": counts, **table}
 
     @classmethod
-    def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Tally:
+    def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
         sizes = {name.removeprefix("sizes "): values for name, values in arrays.items() if name.startswith("sizes ")}
         ranked, counts = Ranked(arrays["pixels"], arrays["sums"]), Confusion(*arrays["counts"].tolist())
         return cls(ranked, counts, pooled([pd.DataFrame(sizes)]))

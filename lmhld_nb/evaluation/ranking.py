@@ -1,9 +1,8 @@
 """Scores of predicted probabilities at all thresholds: precision and recall, calibration."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -24,7 +23,7 @@ class Ranked:
     sums: np.ndarray
 
     @classmethod
-    def of(cls, probability: np.ndarray, truth: np.ndarray, known: np.ndarray | None = None) -> Ranked:
+    def of(cls, probability: np.ndarray, truth: np.ndarray, known: np.ndarray | None = None) -> Self:
         """Count probabilities (0 to 1, else ValueError) by a boolean truth of equal shape, where ``known``."""
         probability, truth = np.asarray(probability), np.asarray(truth, bool)
         if probability.shape != truth.shape:
@@ -41,8 +40,8 @@ class Ranked:
         pixels, sums = (np.bincount(bins, weights, 2 * (STEPS + 1)) for weights in (None, values))
         return cls(pixels.reshape(2, -1), sums.reshape(2, -1))
 
-    def __add__(self, other: Ranked) -> Ranked:
-        return Ranked(self.pixels + other.pixels, self.sums + other.sums)
+    def __add__(self, other: Self) -> Self:
+        return type(self)(self.pixels + other.pixels, self.sums + other.sums)
 
     def confusion(self, threshold: float) -> Confusion:
         """Return the counts of a map that is landslide at or above ``threshold``, a multiple of 1/1000."""

@@ -1,10 +1,8 @@
 """Profiles: a YAML file that defines the data, networks and recipe of a whole book."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, create_model, model_validator
 
@@ -81,7 +79,7 @@ class Profile(Strict, allow_inf_nan=False):
     experiments: Any  # those included, each with its chapter and its settings (``{}`` for its defaults)
 
     @model_validator(mode="after")
-    def _is_consistent(self) -> Profile:
+    def _is_consistent(self) -> Self:
         if all(settings is None for _, settings in self.experiments):
             raise ValueError("experiments: name at least one, e.g. single: {}")
         if self.recipe.portable:

@@ -1,7 +1,5 @@
 """A study: a profile and its data set, from which every experiment derives its runs."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property

@@ -1,12 +1,10 @@
 """Descriptions: the catalogue of data sets in ``params/data``, one YAML each."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -44,7 +42,7 @@ class Description(Layout):
     source: Annotated[twin.TwinSpec | Zenodo | GitHub | Local, Field(discriminator="kind")]
 
     @model_validator(mode="after")
-    def _check_parts(self) -> Description:
+    def _check_parts(self) -> Self:
         is_twin = isinstance(self.source, twin.TwinSpec)
         if not is_twin and self.layout == "parts" and not self.parts:
             raise ValueError("parts are missing; add them, or `layout: discover`")

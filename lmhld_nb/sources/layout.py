@@ -4,13 +4,11 @@ A layout is declared in YAML with the path patterns of ``lmhld_nb.sources.files`
 with the same ``{area}``, ``{split}``, ``{id}`` and ``**/``.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -53,7 +51,7 @@ class Part(config.Strict):
     unlabelled: bool = False  # images may lack labels; they can then be mapped, but not scored
 
     @model_validator(mode="after")
-    def _check(self) -> Part:
+    def _check(self) -> Self:
         if self.masks is not None and self.polygons is not None and not self.unlabelled:
             raise ValueError("masks and polygons exclude each other")
         own = placeholders(self.images)
@@ -99,7 +97,7 @@ class Layout(config.Strict):
     patch_size: config.Count | dict[str, config.Count] | None = None  # px, as published; not used, but in `key_of`
 
     @model_validator(mode="after")
-    def _check_codes(self) -> Layout:
+    def _check_codes(self) -> Self:
         for codes in (self.landslide_codes, *(part.landslide_codes or () for part in self.parts)):
             if set(codes) & set(nodata_codes(self, codes)):
                 raise ValueError("a value is in both landslide_codes and label_nodata_codes")
