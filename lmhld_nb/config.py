@@ -244,9 +244,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-def clear_left_behind(folder: Path) -> None:
-    """Delete incomplete files of killed processes in ``folder`` (`atomic_path`); the caller must hold its lock."""
-    for left in folder.glob(".*.part*"):
+def clear_left_behind(folder: Path, name: str = "*") -> None:
+    """Delete what killed processes left of ``name`` in a folder (`atomic_path`); the caller must hold its lock."""
+    for left in folder.glob(f".{name}.*.part*"):
         shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 

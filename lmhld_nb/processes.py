@@ -1,4 +1,4 @@
-"""Parallel work in processes that end with their parent, or ahead of time in a thread."""
+"""Parallel work in processes that end with their parent, or ahead of time in a thread; locks between processes."""
 
 import multiprocessing
 import os
@@ -10,13 +10,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from lmhld_nb.config import load_extensions
+from lmhld_nb.config import cannot_write, load_extensions
 
 Task = TypeVar("Task")
 Item = TypeVar("Item")
@@ -36,6 +37,21 @@ def is_alive(process: int) -> bool:
     except (ProcessLookupError, OverflowError):
         return False
     return True
+
+
+class Busy(Exception):
+    """Another process holds the lock."""
+
+
+def lock(path: Path, wait: bool = True) -> AbstractContextManager[Any]:
+    """Hold a lock file until the context or process ends; `Busy` if taken and not ``wait``; UserError if refused."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(path).acquire(timeout=-1 if wait else 0)
+    except Timeout:
+        raise Busy(path.name) from None
+    except OSError as error:
+        raise cannot_write(path.parent, error) from error
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,13 +13,13 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
 from pydantic import SerializerFunctionWrapHandler, model_serializer
 from tqdm import tqdm
 
 from lmhld_nb import config, scenes, seals
 from lmhld_nb.config import UserError, safe_name
 from lmhld_nb.patches import splits
+from lmhld_nb.processes import lock
 from lmhld_nb.scenes.scene import Scene
 
 SIZES = (32, 64, 128, 224, 256)
@@ -161,19 +160,13 @@ def cut(spec: PatchSpec, area_scenes: Iterable[Scene], progress: bool = True) ->
     UserError if a scene cannot be read, there is no patch or a split is empty, or the folder cannot be written.
     """
     folder = spec.folder
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder.parent / f".{folder.name}.lock").acquire()
-    except OSError as error:
-        raise config.cannot_write(folder.parent, error) from error
-    with lock:
+    with lock(folder.with_name(f".{folder.name}.lock")):
         try:
             if (folder / RECORD).is_file():
                 return load(spec)
         except UserError as error:
             tqdm.write(f"{error}", file=sys.stderr)
-        for left in folder.parent.glob(f".{folder.name}.*.part*"):  # from a killed process
-            shutil.rmtree(left)
+        config.clear_left_behind(folder.parent, folder.name)
         with config.atomic_path(folder) as temporary:
             temporary.mkdir()
             _write_patches(spec, list(area_scenes), temporary, progress)

@@ -19,15 +19,15 @@ import numpy as np
 import pandas as pd
 import safetensors
 import torch
-from filelock import FileLock, Timeout
 from torch import nn
 from tqdm import tqdm
 
-from lmhld_nb import config, patches, seals, sources
+from lmhld_nb import config, patches, processes, seals, sources
 from lmhld_nb.config import UserError, printable, runs_dir, safe_name, write_json
 from lmhld_nb.evaluation.counts import Confusion
 from lmhld_nb.patches.batches import load_split
 from lmhld_nb.patches.patch_sets import PatchSet, PatchSpec
+from lmhld_nb.processes import Busy as Busy
 from lmhld_nb.training import scoring, weights
 from lmhld_nb.training.hardware import portability
 from lmhld_nb.training.specs import Recipe, RunSpec
@@ -36,10 +36,6 @@ WEIGHTS = "weights.safetensors"
 SHOWN = "shown"  # subfolder of a run with the predictions that figures show
 FLAT = 0.005  # in F1, which a validation curve may still gain in its last quarter
 RECORDED = "recorded"  # an empty file that marks a run of which the store has only the record
-
-
-class Busy(Exception):
-    """Another process holds the lock."""
 
 
 @dataclass(frozen=True)
@@ -205,13 +201,7 @@ def reason(error: Exception) -> str:
 
 def lock(name: str, wait: bool = True) -> AbstractContextManager[Any]:
     """Hold a lock of the store until the context or process ends; `Busy` if taken and not ``wait``; or `UserError`."""
-    try:
-        runs_dir().mkdir(parents=True, exist_ok=True)
-        return FileLock(runs_dir() / f".{name}.lock").acquire(timeout=-1 if wait else 0)
-    except Timeout:
-        raise Busy(name) from None
-    except OSError as error:
-        raise config.cannot_write(runs_dir(), error) from error
+    return processes.lock(runs_dir() / f".{name}.lock", wait)
 
 
 def set_aside(spec: RunSpec, why: str) -> None:

@@ -18,12 +18,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from pydantic import TypeAdapter
 
 from lmhld_nb import config, seals, twin
 from lmhld_nb.config import UserError
-from lmhld_nb.processes import cores
+from lmhld_nb.processes import cores, lock
 from lmhld_nb.scenes.arrays import is_array_file
 from lmhld_nb.scenes.rasters import check_whole, readable
 from lmhld_nb.scenes.scene import Scene, open_image, open_labels, pure_edges
@@ -298,12 +297,7 @@ def _held(home: Path, state: dict[str, Any]) -> tuple[Path, tuple[Scene, ...]]:
 @contextmanager
 def _locked(home: Path) -> Iterator[None]:
     """Let one process at a time prepare a data set, and remove what killed processes left."""
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(home / ".lock").acquire()  # waits for other processes that prepare the same data set
-    except OSError as error:
-        raise config.cannot_write(home, error) from error
-    with lock:
+    with lock(home / ".lock"):
         config.clear_left_behind(home)
         config.clear_left_behind(home / "raw")
         yield
