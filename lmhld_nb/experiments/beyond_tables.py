@@ -54,14 +54,12 @@ def prevalence_table(base: Sequence[Run], background: Sequence[Run], resamples: 
     for index, (name, training) in enumerate(trainings.items()):
         columns = [f"{name}_{cell}" for cell in intervals.COUNTED]
         counts = np.stack([table[columns].to_numpy() for table in tables])
+        groups = [
+            np.stack([pd.DataFrame(each).groupby(block).sum().to_numpy() for each in counts[:, which]])
+            for which, block in ((kept, blocks[0]), (~kept, blocks[1]))
+        ]
         for weight in sorted({0.0, natural}):
-            groups, weights = (
-                [
-                    np.stack([pd.DataFrame(each).groupby(block).sum().to_numpy() for each in counts[:, which]])
-                    for which, block in ((kept, blocks[0]), (~kept, blocks[1]))
-                ],
-                (1.0, weight),
-            )
+            weights = (1.0, weight)
             sums = sum(w * g.sum(axis=1) for g, w in zip(groups, weights, strict=True))
             landslide = float(sums[0, [0, 2]].sum())  # the first run represents all: they see the same windows
             pixels = (kept.sum() + weight * (~kept).sum()) * spec.size**2
@@ -115,17 +113,14 @@ def label_table(drawn: Sequence[Run], true: Sequence[Run]) -> pd.DataFrame:
         row = {"trained": trained, "tested": tested, "labels_f1": agreement}
         rows += [{**row, "run": run, "counts": tested_on(run, spec)} for run in finished]
     table, by_row = score_table(rows, ["trained", "tested"]), pd.DataFrame(rows)
+    by_row["seed"] = [run.spec.seed for run in by_row["run"]]
     for tested in specs:
-        both = [
-            group["counts"].groupby(group["run"].map(lambda run: run.spec.seed)).first()
-            for _, group in by_row[by_row["tested"] == tested].groupby("trained")
-        ]
-        common = both[0].index.intersection(both[1].index)
-        counts = [intervals.stacked(list(group[common]), BLOCK) for group in both]
-        gain = intervals.difference(counts[1], counts[0])
-        by_seed = np.diff([intervals.f1(one) for one in counts], axis=0)
+        pairs = by_row[by_row["tested"] == tested].pivot(index="seed", columns="trained", values="counts").dropna()
+        from_drawn, from_true = (intervals.stacked(list(pairs[name]), BLOCK) for name in ("drawn", "true"))
+        gain = intervals.difference(from_true, from_drawn)
+        by_seed = intervals.f1(from_true) - intervals.f1(from_drawn)
         table.loc[("true", tested), ["gain", "gain_low", "gain_high"]] = list(gain)
-        table.loc[("true", tested), "gain_sd"] = pd.Series(by_seed[0]).std()
+        table.loc[("true", tested), "gain_sd"] = pd.Series(by_seed).std()
     return table
 
 

@@ -226,9 +226,8 @@ def beside_mix_and_single(study: Study, table7: pd.DataFrame) -> pd.DataFrame:
     part_minus_single with …_low, …_high: of F1, on the same blocks of patches.
     """
     areas = set(first_order(study))
-    rows: dict[str, list[Any]] = {"part": []}
-    for specs in finals(study).values():
-        rows["part"] += tested(study.finished(specs))
+    rows: dict[str, list[Any]] = {}
+    rows["part"] = tested([run for specs in finals(study).values() for run in study.finished(specs)])
     published, own = {"part": table7["published_f1"]}, set[str]()
     if mixed := mix.finished(study):
         areas &= set(mix.mixed_areas(study))
