@@ -64,12 +64,13 @@ def stacked(tables: Sequence[pd.DataFrame], keys: Sequence[str]) -> np.ndarray:
 
 def over_patches(counts: np.ndarray, resamples: int = RESAMPLES) -> Interval:
     """Return (the mean over runs of) F1 of counts ([runs,] blocks, 3), with a percentile bootstrap over blocks."""
-    return _bootstrap(lambda sums: _f1(sums).mean(axis=0), [_runs(counts)], resamples)
+    return _bootstrap(lambda sums: _f1(sums).mean(axis=0), [np.array(counts, ndmin=3)], resamples)
 
 
 def difference(one: np.ndarray, other: np.ndarray, resamples: int = RESAMPLES) -> Interval:
     """Return F1 of ``one`` minus that of ``other`` as `over_patches`, on the same blocks; runs may differ."""
-    both, first = np.concatenate([_runs(one), _runs(other)]), len(_runs(one))
+    one, other = np.array(one, ndmin=3), np.array(other, ndmin=3)
+    both, first = np.concatenate([one, other]), len(one)
     return _bootstrap(lambda sums: _f1(sums[:first]).mean(axis=0) - _f1(sums[first:]).mean(axis=0), [both], resamples)
 
 
@@ -90,7 +91,7 @@ def permuted(one: np.ndarray, other: np.ndarray, ways: int = PERMUTATIONS) -> fl
 
     Their counts are swapped block by block, in ``ways`` random ways or in all. NaN if fewer than six blocks differ.
     """
-    one, other = _runs(one), _runs(other)
+    one, other = np.array(one, ndmin=3), np.array(other, ndmin=3)
     differs = (one != other).any(axis=(0, 2))
     blocks = int(differs.sum())
     if 2.0 ** (1 - blocks) > 1 - LEVEL:
@@ -127,11 +128,6 @@ def corrected(p: pd.Series) -> pd.Series:
     if len(known):
         result[p.notna()] = stats.false_discovery_control(known.to_numpy(), method="by")
     return result
-
-
-def _runs(counts: np.ndarray) -> np.ndarray:
-    counts = np.asarray(counts)
-    return counts[None] if counts.ndim == 2 else counts
 
 
 def _f1(sums: np.ndarray) -> np.ndarray:
