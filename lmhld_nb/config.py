@@ -31,6 +31,11 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), line)
 
 
+def warn(line: str) -> None:
+    """Print a warning on stderr as one `printable` line."""
+    print(printable(f"lmhld: {line}"), file=sys.stderr)
+
+
 class UserError(Exception):
     """Bad input: one `printable` line that names the file or key and the next step (exit code 2)."""
 

@@ -1,13 +1,12 @@
 """The inputs of a map: its settings, the scene's description, and what the network's card says about both."""
 
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmhld_nb.config import UserError, printable
+from lmhld_nb.config import UserError, warn
 from lmhld_nb.evaluation.objects import NO_LABEL
 from lmhld_nb.scenes import mosaics, rasters
 from lmhld_nb.scenes.rasters import Nodata
@@ -105,7 +104,7 @@ def scene_of_file(
             listed = ", ".join(map(str, sorted(codes)[:6]))
             raise UserError(f"{mask}: no pixel is {code}, it holds {listed}; give its code with --truth-code")
         if told := check_codes(scene, codes, f"--truth-code {code}", truth_code is not None):
-            print(printable(f"lmhld: {told}"), file=sys.stderr)
+            warn(told)
     return scene
 
 

@@ -2,7 +2,6 @@
 
 import math
 import shutil
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
@@ -22,7 +21,7 @@ from rasterio.vrt import WarpedVRT
 
 import lmhld_nb
 from lmhld_nb import scenes
-from lmhld_nb.config import UserError, printable, progress_bar, write_json
+from lmhld_nb.config import UserError, printable, progress_bar, warn, write_json
 from lmhld_nb.evaluation import objects
 from lmhld_nb.mapping import files, further, imaged, inputs, onnx_files, outlines, page, prediction, terrain
 from lmhld_nb.mapping import folder as map_folder
@@ -99,7 +98,7 @@ def map_scene(
         statistics = prediction.scene_statistics(view, bands)
         warned = unlike(view, card, statistics)
         for line in warned:
-            print(printable(f"lmhld: {scene.image.name}: {line}"), file=sys.stderr)
+            warn(f"{scene.image.name}: {line}")
         predicted = prediction.predicted_rows(view, bands, statistics, network, size, settings.overlap)
         bar = stack.enter_context(progress_bar(view.shape[0], f"map {scene.name}", "row", progress))
         with closing(predicted) as rows:

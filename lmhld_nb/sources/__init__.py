@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -120,7 +119,7 @@ def get(name: str, from_path: Path | None = None, progress: bool = True, layout:
             scenes = _read_layout(home, root, description, progress)
             # Open some scenes, evenly spaced, so that a wrong description is refused now and not hours later.
             for line in _doubts([*scenes[:: max(len(scenes) // _OPENED, 1)], scenes[-1]], description):
-                _tell(line)
+                config.warn(line)
             for file in {file for scene in scenes for file in (scene.image, scene.mask) if file is not None}:
                 if not is_array_file(file):  # which has the length in its header, or fails to open
                     check_whole(file)
@@ -138,10 +137,6 @@ def get(name: str, from_path: Path | None = None, progress: bool = True, layout:
         }
         config.write_json(home / "dataset.json", seals.sealed(state, home, ()))
     return load(name)
-
-
-def _tell(line: str) -> None:
-    print(config.printable(f"lmhld: {line}"), file=sys.stderr)
 
 
 def _doubts(scenes: Sequence[Scene], layout: layouts.Layout) -> Iterator[str]:
@@ -266,7 +261,7 @@ def _read_layout(home: Path, root: Path, description: Description, progress: boo
         raise UserError(f"{error}; complete {template} and repeat with --layout {template}") from error
     if progress and text:
         print(text)
-    return layouts.resolve(root, layout, description.name, _tell)
+    return layouts.resolve(root, layout, description.name, config.warn)
 
 
 def _state(home: Path) -> dict[str, Any] | None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -61,7 +60,7 @@ def catalogue() -> dict[str, Description]:
         try:
             described[name] = describe(name)
         except UserError as error:
-            print(f"lmhld: {error} (data set left out)", file=sys.stderr)
+            config.warn(f"{error} (data set left out)")
     return described
 
 
