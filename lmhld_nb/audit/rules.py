@@ -19,7 +19,6 @@ HALF = 0.5e-4
 """Half a unit in the last digit of a published score."""
 ROOM = 2 * HALF
 """Effect of rounding on a difference of two scores, or on a rounded mean of scores."""
-OF_DIFFERENCE = "±0.0001 (difference of rounded scores)"
 _INDEX = {1: "area", 3: "dataset", 4: ["model", "patch_size"], 5: ["area", "model"], 6: "model", 7: "model"}
 _SLACK = 1e-9  # decimal fractions are not exact in binary; far below any printed digit
 
@@ -91,7 +90,7 @@ def all_above(differences: pd.Series | Mapping[str, float], what: str, detail: s
     derived = f"higher in {len(values) - len(exceptions)} of {len(values)} {what}"
     if exceptions:
         derived += f", not in {', '.join(exceptions)}"
-    return Finding(derived, worst(verdicts.values()), OF_DIFFERENCE, detail)
+    return Finding(derived, worst(verdicts.values()), "±0.0001 (difference of rounded scores)", detail)
 
 
 def quoted(name: str) -> paper.Quote:

@@ -21,8 +21,7 @@ def stages_of(run: Run) -> list[Run]:
     """Return the finished runs of a chain, ``run`` last; raises `UserError` if one is not in the store."""
     stages = []
     for spec in run.spec.chain[:-1]:
-        stage = runs.find(spec)
-        if stage is None:
+        if (stage := runs.find(spec)) is None:
             raise UserError(f"{runs_dir() / spec.run_id}: a stage of this chain is missing; make it with `lmhld run`")
         stages.append(stage)
     return [*stages, run]

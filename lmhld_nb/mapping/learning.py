@@ -82,11 +82,9 @@ def learn(
 ) -> dict[str, Any]:
     """Train networks on a scene's labelled ground, compare them, and keep one for `map_scene`.
 
-    Candidates: ``start`` (the given network, unchanged), ``event`` (trained on this scene's labels alone), ``tuned``
-    (start, fine-tuned), ``joint`` (trained also on the scenes of ``also``), ``mean`` (of start and event); `choose`
-    selects one. Unlabelled ground plays no part in the loss, the choice of patches, the threshold or the score. Writes
-    `FILES` into ``out`` and returns the network's card. Networks finished before an interruption are kept. UserError if
-    an input cannot be used, or ``out`` holds files that are not an earlier result.
+    `choose` selects one of `candidates.CANDIDATES`. Unlabelled ground plays no part in the loss, the choice of patches,
+    the threshold or the score. Writes `FILES` into ``out`` and returns the network's card. Networks finished before an
+    interruption are kept. UserError if an input cannot be used, or ``out`` holds files that are not an earlier result.
     """
     began = time.perf_counter()
     pairs = [(scene, labels), *also]
