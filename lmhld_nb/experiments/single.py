@@ -23,8 +23,7 @@ def specs(study: Study) -> list[RunSpec]:
 
 def table_5(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
     """Tabulate experiment 2 by area and model like paper Table 5, mean over seeds (`beside_published`)."""
-    published = paper.table(5)
-    published["area"] = published["study_area"].map(paper.area_key)
+    published = paper.table(5).assign(area=lambda table: table["study_area"].map(paper.area_key))
     return beside_published(tested(finished), ["area", "model"], published)
 
 

@@ -1,6 +1,6 @@
 """A study: a profile and its data set, from which every experiment derives its runs."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -132,11 +132,10 @@ class Study:
     def finished(self, specs: Sequence[RunSpec], whole_area: Collection[str] = ()) -> list[Run]:
         """Return the finished runs of ``specs``; ids in ``whole_area`` must also be scored there."""
         stored = (runs.find(spec) for spec in specs)
-        whole = (run for run in stored if run and (run.spec.run_id not in whole_area or run.whole_area is not None))
+        whole = [run for run in stored if run and (run.spec.run_id not in whole_area or run.whole_area is not None)]
         return self._noted(whole)
 
-    def _noted(self, finished: Iterable[Run]) -> list[Run]:
-        finished = list(finished)
+    def _noted(self, finished: list[Run]) -> list[Run]:
         self.seen.update((run.spec.run_id, run) for run in finished)
         return finished
 
