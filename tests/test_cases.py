@@ -146,6 +146,16 @@ def test_a_data_set_takes_a_layer_and_a_filter_too(tmp_path, own):
     assert (scene.layer, scene.where) == ("a", "id >= 0") and (read_all(scene)[1] == MASK).all()
 
 
+def test_a_tile_that_a_shared_inventory_leaves_empty_holds_no_landslide(tmp_path, own):
+    folder, labels = tmp_path / "set", 'polygons: "all.gpkg"'
+    for number, name in enumerate("abc"):
+        write_tif(folder / f"images/{name}.tif", IMAGE, transform=TRANSFORM * Affine.translation(200 * number, 0))
+    write_polygons(folder / "all.gpkg", MASK)
+    assert [read_all(scene)[1].sum() for scene in own(folder, labels=labels).scenes] == [MASK.sum(), 0, 0]
+    write_polygons(folder / "all.gpkg", MASK, transform=TRANSFORM * Affine.translation(900, 0))
+    refuses("polygons lies in a.tif; check that the two belong", own, folder, labels=labels)
+
+
 @pytest.mark.parametrize("name", ["a.kml", "a.fgb", "a.json", "a.shp.zip", "!x/a.gpkg", "!x/a.shp"])
 def test_polygons_of_any_usual_format_and_place_are_read_and_checked(tmp_path, path, name):
     truth, plain = tmp_path / name, tmp_path / "plain"

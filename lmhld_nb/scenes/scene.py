@@ -13,10 +13,11 @@ import rasterio
 import rasterio.windows
 import shapely
 from affine import Affine
+from rasterio.crs import CRS
 from rasterio.features import rasterize
 from rasterio.transform import array_bounds
 from scipy.ndimage import binary_opening
-from shapely.geometry import box
+from shapely.geometry import Polygon, box
 
 from lmhld_nb.config import UserError
 from lmhld_nb.scenes import arrays, mosaics, rasters, vectors
@@ -170,26 +171,36 @@ def open_labels(scene: Scene, image: Image, layer: str | None = None) -> Iterato
 def read_polygon_table(
     path: Path, image: Image, layer: str | None = None, where: str | None = None
 ) -> gpd.GeoDataFrame:
-    """Read polygons that meet an image, repaired, in its system; ``attrs``: number ``repaired``, the file's ``crs``."""
+    """Read those polygons (`read_polygons`) that meet an image, in its coordinate system."""
     if image.crs is None:
         problem = f"{_unplaced(image.scene.image)}; until then {path.name} cannot be laid over it"
         raise UserError(f"{image.scene.image}: {problem}")
+    table = read_polygons(path, image.crs, layer, where)
+    inside = table.intersects(extent(image))
+    if not inside.any():
+        problem = f"none of its {len(table)} polygons lies in {image.scene.image.name}"
+        raise UserError(f"{path}: {problem}; check that the two belong together")
+    return table[inside].reset_index(drop=True)
+
+
+def read_polygons(path: Path, crs: CRS, layer: str | None = None, where: str | None = None) -> gpd.GeoDataFrame:
+    """Read polygons, repaired, in a coordinate system; ``attrs``: number ``repaired``, the file's ``crs``."""
     table = vectors.read(path, layer, where)
-    shapes = table.geometry[~(table.geometry.isna() | table.geometry.is_empty)].to_crs(image.crs)
+    shapes = table.geometry[~(table.geometry.isna() | table.geometry.is_empty)].to_crs(crs)
     unfit = ~shapes.is_valid | (shapes.geom_type == "GeometryCollection")
     # buffer(0) drops leftover lines and points: they cover no ground, but would be drawn.
     shapes[unfit] = shapely.buffer(shapely.make_valid(shapes[unfit].to_numpy()), 0)
     shapes = shapes[shapes.geom_type.isin(("Polygon", "MultiPolygon")) & ~shapes.is_empty]
     if len(shapes) == 0:
         raise UserError(f"{path}: holds no polygons; give the file that holds the landslides' outlines")
-    inside = shapes.intersects(box(*array_bounds(*image.shape, image.transform)))
-    if not inside.any():
-        problem = f"none of its {len(shapes)} polygons lies in {image.scene.image.name}"
-        raise UserError(f"{path}: {problem}; check that the two belong together")
-    shapes = shapes[inside]
-    chosen = table.loc[shapes.index].set_geometry(shapes).reset_index(drop=True)
+    chosen = table.loc[shapes.index].set_geometry(shapes)
     chosen.attrs |= {"repaired": int(unfit.sum()), "crs": table.crs}
     return chosen
+
+
+def extent(image: Image) -> Polygon:
+    """Return the rectangle that an image covers, in its coordinate system."""
+    return box(*array_bounds(*image.shape, image.transform))
 
 
 def read_all(scene: Scene, bands: Sequence[str] = BANDS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -11,8 +11,8 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from lmhld_nb.config import UserError
 from lmhld_nb.processes import cores, lock
 from lmhld_nb.scenes.arrays import is_array_file
 from lmhld_nb.scenes.rasters import check_whole, readable
-from lmhld_nb.scenes.scene import Scene, open_image, open_labels, pure_edges
+from lmhld_nb.scenes.scene import Scene, extent, open_image, open_labels, pure_edges, read_polygons
 from lmhld_nb.sources import archives, discovery, download, files, fingerprints, github
 from lmhld_nb.sources import layout as layouts
 from lmhld_nb.sources.checking import check
@@ -116,7 +116,7 @@ def get(name: str, from_path: Path | None = None, progress: bool = True, layout:
             root, fingerprint = home, twin.fingerprint(source, scenes)
         else:
             root = _root(home, before, description, from_path, progress)
-            scenes = _read_layout(home, root, description, progress)
+            scenes = _outlined(_read_layout(home, root, description, progress))
             # Open some scenes, evenly spaced, so that a wrong description is refused now and not hours later.
             for line in _doubts([*scenes[:: max(len(scenes) // _OPENED, 1)], scenes[-1]], description):
                 config.warn(line)
@@ -137,6 +137,20 @@ def get(name: str, from_path: Path | None = None, progress: bool = True, layout:
         }
         config.write_json(home / "dataset.json", seals.sealed(state, home, ()))
     return load(name)
+
+
+def _outlined(scenes: list[Scene]) -> list[Scene]:
+    """Return the scenes; those that an inventory leaves empty, while it meets others, are free of landslides."""
+    inventories = {scene.name: (scene.polygons, scene.layer, scene.where) for scene in scenes if scene.polygons}
+    outlines, met = lru_cache(8)(read_polygons), set[str]()
+    for scene in scenes if len(set(inventories.values())) < len(inventories) else ():
+        if scene.polygons is not None:
+            with open_image(scene) as image:
+                held = None if image.crs is None else outlines(scene.polygons, image.crs, scene.layer, scene.where)
+                met |= {scene.name} if held is None or held.intersects(extent(image)).any() else set()
+    free = {name for name in inventories.keys() - met if inventories[name] in map(inventories.get, met)}
+    background: dict[str, Any] = {"polygons": None, "layer": None, "where": None, "unlabelled_is_background": True}
+    return [replace(scene, **background) if scene.name in free else scene for scene in scenes]
 
 
 def _doubts(scenes: Sequence[Scene], layout: layouts.Layout) -> Iterator[str]:

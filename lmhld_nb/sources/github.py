@@ -56,14 +56,18 @@ class GitHub(config.Strict):
 
 
 def fetch(source: GitHub, home: Path, progress: bool) -> Path:
-    """Download what is missing, unpack it, assemble tiles; return the folder. Interrupted archives restart."""
+    """Download and unpack what is missing, assemble tiles; return the folder. Interrupted archives restart."""
     base = os.environ.get(ADDRESS_VARIABLE, "https://github.com").rstrip("/")
     for archive in source.archives:
         name = archive.repository.replace("/", "-")
         address = f"{base}/{archive.repository}/archive/{archive.commit}.tar.gz"
         file = download.RemoteFile(f"{name}-{archive.commit}.tar.gz", address)
         packed = download.fetch(file, home / "download", progress)
-        folder = archives.extract(packed, home / "raw" / name, progress, take=partial(_place_of, archive))
+        try:
+            folder = archives.extract(packed, home / "raw" / name, progress, take=partial(_place_of, archive))
+        except UserError:  # its size is not known beforehand: it may have been cut off
+            packed.unlink(missing_ok=True)
+            raise
         for mosaic in archive.mosaics:
             _assemble(mosaic, folder, home / "raw" / "mosaics")
     return home / "raw"
