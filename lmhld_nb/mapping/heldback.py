@@ -71,7 +71,8 @@ class Judged:
     def scores(self) -> dict[str, float]:
         """Return all metrics of the pooled counts and the interval's bounds."""
         tp, fp, fn = map(int, self.counts.sum(axis=0))
-        return {**scores(Confusion(tp, fp, fn, 0)), "low": self.interval.low, "high": self.interval.high}
+        _, low, high = self.interval
+        return {**scores(Confusion(tp, fp, fn, 0)), "low": low, "high": high}
 
 
 def judge(probability: np.ndarray, labels: np.ndarray, blocks: np.ndarray, of_block: np.ndarray) -> Judged:
