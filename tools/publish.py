@@ -120,7 +120,7 @@ def publish_figures(figures: Path, folder: Path, synthetic: bool) -> None:
     for path in sorted(path for path in figures.iterdir() if path.name not in left_out):
         content = path.read_bytes()
         if path.suffix == ".png":
-            content = min(content, palette_png(content, 64 if len(content) < HEAVY else 36), key=len)
+            content = min(content, palette_png(content, 64 if len(content) < HEAVY else 128), key=len)
         (folder / path.name).write_bytes(content)
     print(f"{folder.name}: {sum(path.stat().st_size for path in folder.iterdir()) / 1e6:.1f} MB")
 
