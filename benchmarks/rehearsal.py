@@ -106,7 +106,7 @@ def main() -> None:
 
     sources.get(options.data)
     sources.get("unseen")
-    rows, name = [], "rehearsal-whole" if options.whole else "rehearsal"
+    rows, title = [], "rehearsal-whole" if options.whole else "rehearsal"
     for share in options.shares:
         folder, counts = common.SCRATCH / f"published-{share:g}", as_published.counts_of(share)
         if not (folder / "files").is_dir():  # left by an interrupted call
@@ -131,12 +131,12 @@ def main() -> None:
             cost = {key: took[key] for key in ("seconds", "cpu_seconds", "peak_mb")}
             row = {"step": step, "patches": sum(counts.values()), "runs": took.get("runs"), **cost}
             rows.append(row | {"cpu_ms_per_patch": 1000 * took["cpu_seconds"] / sum(counts.values())})
-            common.save(pd.DataFrame(rows), name, show=False)
+            common.save(pd.DataFrame(rows), title, show=False)
         for name, value in before.items():
             os.environ.pop(name)
             os.environ |= {name: value} if value else {}
         shutil.rmtree(folder)
-    common.save(pd.DataFrame(rows), name)
+    common.save(pd.DataFrame(rows), title)
 
 
 if __name__ == "__main__":
