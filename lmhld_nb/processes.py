@@ -126,6 +126,6 @@ def ahead(items: Generator[Item, None, None], length: int) -> Generator[Item, No
                 coming.append(thread.submit(next, items, end))
                 yield item  # type: ignore[misc]
         finally:
-            for future in coming:
-                future.cancel()
-            thread.submit(items.close).result()
+            # Not by `submit`: if this is collected as garbage, the thread may have ended before.
+            thread.shutdown(cancel_futures=True)
+            items.close()

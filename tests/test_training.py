@@ -2,7 +2,10 @@
 
 import json
 import os
+import pickle
 import signal
+import subprocess
+import sys
 
 import jupytext
 import numpy as np
@@ -255,3 +258,12 @@ def test_the_loop_shown_in_chapter_05_trains_as_the_engine_does(part, tmp_path):
     chapter["train_plainly"](network, normalised(part, chosen, "area"), masks, spec.recipe, spec.seed)
     for name, value in weights(tmp_path).items():
         assert torch.equal(value, network.state_dict()[name]), name
+
+
+def test_batches_left_half_drawn_in_a_cycle_of_references_do_not_hold_up_the_process(part):
+    code = "import gc, pickle, sys, torch; from lmhld_nb.patches.batches import load_split; gc.disable()\n"
+    code += "batches = load_split([pickle.loads(bytes.fromhex(sys.argv[1]))], 'train', torch.device('cpu'))\n"
+    code += (
+        "cycle = [batches.load(batches.order(1, None))]; next(cycle[0]); cycle.append(cycle); del cycle; gc.collect()"
+    )
+    subprocess.run([sys.executable, "-c", code, pickle.dumps(part).hex()], check=True, timeout=60)
