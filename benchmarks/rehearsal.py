@@ -1,14 +1,17 @@
 """What do adopting LMHLD and planning its runs cost, by number of patches?
 
     python -m benchmarks.rehearsal [--shares 0.02 0.1] [--data twin-edition] [--layout areas] [--whole]
+    python -m benchmarks.rehearsal --begun DATA WORKDIR
 
 Patches of the twin, as many as a share of paper Table 2 counts (1 is 25,365 patches), are written as LMHLD may be
 published (`tools/as_published.py`) and adopted. Measured in a fresh process each: `lmhld data get lmhld --from` (files
 checked and copied, fingerprint, sizes of landslides), opening it again, the first `lmhld plan rehearsal`, and again,
 `lmhld run paper --dry-run`, the inventory of chapter 01, and cutting and splitting the patches of all areas. With
 ``--whole``, which takes hours at full size, also what follows: the unseen events of GVLM's size, all runs of the
-profile `rehearsal`, scoring Wenchuan once more, and each chapter. Goals at full size: adopting at most 5 minutes,
-planning at most 10 seconds, a chapter that shows results at most 2 minutes, 8 GB of memory.
+profile `rehearsal`, scoring Wenchuan once more, and each chapter. ``--begun`` measures what follows adopting in a
+rehearsal of one's own that may have been interrupted: ``runs`` says how many were left to train, ``run_seconds`` what
+all of them took, each on one core. Goals at full size: adopting at most 5 minutes, planning at most 10 seconds, a
+chapter that shows results at most 2 minutes, 8 GB of memory.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import argparse
 import os
 import shutil
 import sys
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -70,9 +74,11 @@ def events(folder: str) -> dict[str, float]:
 
 
 def train() -> dict[str, float]:
-    cli.app(["run", "rehearsal", "--quiet"], standalone_mode=False)
     study = open_study(load("rehearsal"), progress=False)
-    return {"runs": int((plan_table(plan(study))["status"] == "done").sum())}
+    left = int((plan_table(plan(study))["status"] != "done").sum())
+    cli.app(["run", "rehearsal", "--quiet"], standalone_mode=False)
+    finished = study.finished([planned.spec for planned in plan(study)])
+    return {"runs": left, "run_seconds": sum(run.metrics["seconds"] for run in finished)}
 
 
 def whole_area() -> dict[str, float]:
@@ -93,6 +99,29 @@ TASKS = {
 }  # fmt: skip
 
 
+def measure(steps: dict[str, list[str]], patches: int, data: Path, work: Path) -> None:
+    """Measure steps (name: task and arguments) on a data folder and a workdir; the table grows step by step."""
+    before = {name: os.environ.get(name) for name in ("LMHLD_DATA", "LMHLD_WORKDIR")}
+    os.environ |= {"LMHLD_DATA": str(data), "LMHLD_WORKDIR": str(work)}
+    title = "rehearsal-whole" if any(step.startswith("chapter") for step in steps) else "rehearsal"
+    for step, arguments in steps.items():
+        took = common.measured("rehearsal", *arguments)
+        patches = int(took.get("scenes", patches))
+        row: dict[str, float | str | None] = {"step": step, "patches": patches, "cpu_ms_per_patch": None}
+        row |= {key: took.get(key) for key in ("runs", "run_seconds", "seconds", "cpu_seconds", "peak_mb")}
+        row["cpu_ms_per_patch"] = 1000 * took["cpu_seconds"] / patches
+        path = common.path_of(title)
+        rows = pd.read_csv(path).drop(columns=["hardware", "torch", "python"]) if path.is_file() else pd.DataFrame()
+        if len(rows):  # other numbers of patches, and other steps, are kept
+            rows = rows[(rows["patches"] != patches) | (rows["step"] != step)]
+        rows = pd.concat([rows, pd.DataFrame([row])]).sort_values("patches", kind="stable")
+        common.save(rows, title, show=False)
+        print(f"{patches} patches, {step}: {took['seconds']:.1f} s, {took['peak_mb']:.0f} MB", flush=True)
+    for name, value in before.items():
+        os.environ.pop(name)
+        os.environ |= {name: value} if value else {}
+
+
 def main() -> None:
     """Measure and save the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -100,13 +129,20 @@ def main() -> None:
     parser.add_argument("--data", default="twin-edition")
     parser.add_argument("--layout", default="areas")
     parser.add_argument("--whole", action="store_true")
+    parser.add_argument("--begun", type=Path, nargs=2, metavar=("DATA", "WORKDIR"))
     options = common.options_or_task(parser, TASKS)
+    first = {"open": ["open"], "plan": ["plan"], "plan again": ["plan"]}
+    first |= {name: [name] for name in ("paper", "inventory", "cut")}
+    follows = {name: [name] for name in ("train", "whole area")}
+    follows |= {f"chapter {number_of(path)}": ["chapter", number_of(path)] for path in chapters(profile="rehearsal")}
+    if options.begun:
+        measure({"open": ["open"], **follows}, 0, *(folder.resolve() for folder in options.begun))
+        return
     sys.path.append(str(ROOT / "tools"))
     import as_published
 
     sources.get(options.data)
     sources.get("unseen")
-    rows, title = [], "rehearsal-whole" if options.whole else "rehearsal"
     for share in options.shares:
         folder, counts = common.SCRATCH / f"published-{share:g}", as_published.counts_of(share)
         if not (folder / "files").is_dir():  # left by an interrupted call
@@ -117,26 +153,11 @@ def main() -> None:
             as_published.write_events("unseen", folder / "events", side)
         for made in ("data", "work"):
             shutil.rmtree(folder / made, ignore_errors=True)
-        own = {"LMHLD_DATA": str(folder / "data"), "LMHLD_WORKDIR": str(folder / "work")}
-        before = {name: os.environ.get(name) for name in own}
-        os.environ |= own
-        steps = {"adopt": ["adopt", str(folder / "files")], "open": ["open"], "plan": ["plan"], "plan again": ["plan"]}
-        steps |= {name: [name] for name in ("paper", "inventory", "cut")}
+        steps = {"adopt": ["adopt", str(folder / "files")], **first}
         if options.whole:
-            numbers = [number_of(path) for path in chapters(profile="rehearsal")]
-            steps |= {"events": ["events", str(folder / "events")], "train": ["train"], "whole area": ["whole area"]}
-            steps |= {f"chapter {number}": ["chapter", number] for number in numbers}
-        for step, arguments in steps.items():
-            took = common.measured("rehearsal", *arguments)
-            cost = {key: took[key] for key in ("seconds", "cpu_seconds", "peak_mb")}
-            row = {"step": step, "patches": sum(counts.values()), "runs": took.get("runs"), **cost}
-            rows.append(row | {"cpu_ms_per_patch": 1000 * took["cpu_seconds"] / sum(counts.values())})
-            common.save(pd.DataFrame(rows), title, show=False)
-        for name, value in before.items():
-            os.environ.pop(name)
-            os.environ |= {name: value} if value else {}
+            steps |= {"events": ["events", str(folder / "events")], **follows}
+        measure(steps, sum(counts.values()), folder / "data", folder / "work")
         shutil.rmtree(folder)
-    common.save(pd.DataFrame(rows), title)
 
 
 if __name__ == "__main__":
