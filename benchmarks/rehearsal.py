@@ -76,7 +76,7 @@ def events(folder: str) -> dict[str, float]:
 def train() -> dict[str, float]:
     study = open_study(load("rehearsal"), progress=False)
     left = int((plan_table(plan(study))["status"] != "done").sum())
-    cli.app(["run", "rehearsal", "--quiet"], standalone_mode=False)
+    cli.app(["run", "rehearsal"], standalone_mode=False)
     finished = study.finished([planned.spec for planned in plan(study)])
     return {"runs": left, "run_seconds": sum(run.metrics["seconds"] for run in finished)}
 
