@@ -35,14 +35,14 @@ sys.path.insert(0, str(ROOT / "book"))
 
 from lmhld_book.notebooks import HEAVY, picture_of, picture_outputs, replace_picture
 from lmhld_book.pages import LIVE, read_manifest, results
-from lmhld_book.pictures import fit, palette_png
+from lmhld_book.pictures import fit, lightest_png, palette_png
 
 EDITIONS = ("real", "edition")  # chapters of the edition show the tables of the real areas
 RESULTS = re.compile(r"(<!-- results: `make publish` computes what follows -->\n).*?(<!-- end of results -->\n)", re.S)
 OF_NO_DATA = ("03", "10")
 """Chapters that say the same of every data set: they are published once."""
 
-VIEWED, SIDE, LARGEST_VIEW = "hokkaido", 640, 480_000
+VIEWED, SIDE, LARGEST_VIEW = "hokkaido", 512, 400_000
 """Area of the front page's map, its side in px, and its bytes at most."""
 
 LARGEST_NOTEBOOK = 390_000
@@ -120,7 +120,8 @@ def publish_figures(figures: Path, folder: Path, synthetic: bool) -> None:
     for path in sorted(path for path in figures.iterdir() if path.name not in left_out):
         content = path.read_bytes()
         if path.suffix == ".png":
-            content = min(content, palette_png(content, 64 if len(content) < HEAVY else 128), key=len)
+            # In drawings fewer colours would tint the paper.
+            content = palette_png(content, 64) if len(content) < HEAVY else lightest_png(content)
         (folder / path.name).write_bytes(content)
     print(f"{folder.name}: {sum(path.stat().st_size for path in folder.iterdir()) / 1e6:.1f} MB")
 

@@ -6,6 +6,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 THUMBNAIL = 440
@@ -20,6 +21,10 @@ LEVELS = (
     (16, 40, 0.5),
 )
 """Colours of a palette, quality of a JPEG, and scale, from the best to the smallest."""
+PALETTES = (36, 64, 128, 256)
+"""Colours of the palettes that `lightest_png` tries."""
+LARGEST_ERROR = 11.0
+"""Root mean square error of a channel (0 to 255); above it, photographs and maps of a continuous scale show steps."""
 
 
 def palette_png(picture: bytes, colours: int, scale: float = 1.0) -> bytes:
@@ -27,6 +32,16 @@ def palette_png(picture: bytes, colours: int, scale: float = 1.0) -> bytes:
     # Without dithering, whose noise would not compress.
     reduced = _opened(picture, scale).quantize(colours, dither=Image.Dither.NONE)
     return _written(reduced, "PNG", optimize=True)
+
+
+def lightest_png(picture: bytes) -> bytes:
+    """Return a picture as PNG with the fewest colours (`PALETTES`) that show it as it is (`LARGEST_ERROR`)."""
+    true = np.asarray(_opened(picture, 1), float)
+    for colours in PALETTES:
+        reduced = palette_png(picture, colours)
+        if np.sqrt(((np.asarray(_opened(reduced, 1), float) - true) ** 2).mean()) <= LARGEST_ERROR:
+            break
+    return min(picture, reduced, key=len)
 
 
 def jpeg(picture: bytes, quality: int, scale: float = 1.0) -> bytes:
