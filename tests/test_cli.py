@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from unittest.mock import Mock
@@ -23,6 +24,7 @@ from typer.testing import CliRunner
 from lmhld_nb import cli, config, experiments, runs, sources
 from lmhld_nb.book import chapters
 from lmhld_nb.experiments import load, open_study, single
+from lmhld_nb.runs import store
 
 
 def commands() -> dict[str, typer.core.TyperCommand]:
@@ -103,7 +105,7 @@ def test_a_mistake_of_ours_keeps_its_traceback_and_debug_shows_all(call, monkeyp
         cli.main()
 
 
-def test_plan_train_and_run(call, tiny):
+def test_plan_train_and_run(call, tiny, monkeypatch):
     code, out, _ = call("plan", tiny)
     assert code == 0 and "2 runs: 2 missing" in out and "no measured rate yet" in out
     columns = ["run_id", "experiments", "model", "width", "areas", "patch_size", "epochs", "batch_size", "seed"]
@@ -117,7 +119,12 @@ def test_plan_train_and_run(call, tiny):
     assert "2 runs: 1 done, 1 missing" in call("plan", tiny)[1]
     assert call("run", tiny, "--dry-run", "-q") == (0, "tiny: 2 runs, 1 to train\n", "")
     assert call("run", tiny, "--workers", 1, "-q") == (0, "tiny: 2 runs, 1 to train\n", "")
-    assert call("run", tiny, "-q")[1] == "tiny: 2 runs, 0 to train\n"
+    told: list[tuple[str, bool]] = []
+    single = replace(experiments.EXPERIMENTS["single"], afterwards=lambda study, *options: told.append(options))
+    monkeypatch.setitem(experiments.EXPERIMENTS, "single", single)
+    with store.lock("afterwards"):  # as another job that computes what chapters show
+        assert call("run", tiny, "-q")[1] == "tiny: 2 runs, 0 to train\n" and told == []
+    assert call("run", tiny, "-q")[0] == 0 and told == [("skip", False)]
     table = pd.read_csv(StringIO(call("plan", tiny, "--csv", "--experiment", 2)[1]))
     assert list(table["status"]) == ["done", "done"] and (table["seconds"] > 0).all()
 

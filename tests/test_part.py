@@ -190,7 +190,7 @@ def test_events_are_scored_at_the_threshold_of_validation_and_tabulated_with_the
     events = []
     for asked, dataset in unseen.available_events(smoke):
         (run,) = smoke.fetch(unseen.event_networks(smoke, asked))
-        events += unseen.score_events(smoke, dataset, asked.areas, run)
+        events += [unseen.score_event(smoke, dataset, area, run) for area in asked.areas]
     table = unseen.events_table(events)
     assert table["bands"].tolist() == [3, 4]
     assert table.index.tolist() == ["stand-in for Kaikoura", "stand-in for Luding"]
@@ -220,7 +220,7 @@ def test_an_event_without_labels_has_a_mapped_share_and_no_scores(smoke):
     (run,) = smoke.fetch(unseen.event_networks(smoke, asked))
     scenes = [replace(scene, mask=None, polygons=None) for scene in dataset.scenes_of("luding")]
     bare = replace(dataset, synthetic=False, scenes=tuple(scenes), fingerprint="0" * 16)
-    (event,) = unseen.score_events(smoke, bare, ["luding"], run)
+    event = unseen.score_event(smoke, bare, "luding", run)
     row = unseen.events_table([event]).loc["Luding"]
     assert not event.is_scored and 0 <= row["mapped_share"] <= 1 and event.shares.startswith("mapped")
     assert row[["f1", "index_f1", "landslides", "f1_low"]].isna().all()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -77,9 +79,9 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Train the missing runs of a profile. Finished runs are kept; published runs count as finished."""
-    from lmhld_nb import runs
+    from lmhld_nb import experiments, runs
     from lmhld_nb.experiments.plan import ranks
-    from lmhld_nb.runs import records
+    from lmhld_nb.runs import records, store
 
     study, planned = _open_plan(profile, experiment, not quiet, device)
     specs, name = [entry.spec for entry in planned], study.profile.name
@@ -94,7 +96,14 @@ def run(
     typer.echo(text)
     if dry_run:
         return
-    runs.make_runs(specs, workers, _execution(study.profile, device, quiet), scored, ranks(planned))
+    execution = _execution(study.profile, device, quiet)
+    runs.make_runs(specs, workers, execution, scored, ranks(planned))
+    labels = {label for entry in planned for label in entry.experiments}
+    with suppress(store.Busy), store.lock("afterwards", wait=False):  # else another job of the same runs is at it
+        for entry in experiments.EXPERIMENTS.values():
+            if entry.afterwards and entry.label in labels:
+                changed = study.profile.model_copy(update={"execution": execution})
+                entry.afterwards(replace(study, profile=changed), "skip", not quiet)
 
 
 @app.command(epilog="Example: lmhld train mini 0123456789abcdef")

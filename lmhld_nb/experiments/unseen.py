@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy import stats
+from tqdm import tqdm
 
 from lmhld_nb import paper, runs, scenes, sources
 from lmhld_nb.config import Strict
@@ -125,7 +126,7 @@ def available_events(study: Study) -> list[tuple[Events, DataSet]]:
         if sources.describe(events.data).synthetic or sources.is_ready(events.data):
             there.append((events, open_dataset(events.data)))
         else:
-            print(f"{events.data}: not here; `lmhld data get {events.data} --from FOLDER`, then run this chapter again")
+            print(f"{events.data}: not here; `lmhld data get {events.data} --from FOLDER`, then repeat this")
     return there
 
 
@@ -149,7 +150,7 @@ def validation(run: Run, device: str = "auto") -> Ranked:
     return Ranked(**runs.remembered(run, "validation", compute))
 
 
-def score_all(study: Study, on_missing: str = "train") -> list[ScoredEvent]:
+def score_all(study: Study, on_missing: str = "train", progress: bool = False) -> list[ScoredEvent]:
     """Return the results of all finished networks on the available events; may be empty with ``skip``."""
     groups = [(event_networks(study, events), events, dataset) for events, dataset in available_events(study)]
     specs = [spec for networks, _, _ in groups for spec in networks]
@@ -157,12 +158,13 @@ def score_all(study: Study, on_missing: str = "train") -> list[ScoredEvent]:
         print("no event is mapped: its data or its network are not here")
         return []
     finished = study.fetch(specs, on_missing)
-    return [
-        event
+    work = [
+        (dataset, area, run)
         for networks, events, dataset in groups
         for run in runs.select(networks, finished)
-        for event in score_events(study, dataset, events.areas, run)
+        for area in events.areas or dataset.areas
     ]
+    return [score_event(study, *one) for one in tqdm(work, "map", unit="event", leave=False, disable=not progress)]
 
 
 def one_seed(events: Sequence[ScoredEvent]) -> list[ScoredEvent]:
@@ -170,16 +172,14 @@ def one_seed(events: Sequence[ScoredEvent]) -> list[ScoredEvent]:
     return list({event.name: event for event in reversed(events)}.values())[::-1]
 
 
-def score_events(study: Study, dataset: DataSet, areas: Sequence[str], run: Run) -> list[ScoredEvent]:
-    """Return a run's results on areas of a data set, each scene mapped whole with its own statistics; computed once."""
-    device, scored = study.profile.execution.device, []
+def score_event(study: Study, dataset: DataSet, area: str, run: Run) -> ScoredEvent:
+    """Return a run's result on an area of a data set, each scene mapped with its own statistics; computed once."""
+    device = study.profile.execution.device
     threshold = float(np.clip(validation(run, device).best()[0], 1 / STEPS, 1 - 1 / STEPS))
-    for area in areas or dataset.areas:
-        compute = partial(_score, run, dataset.scenes_of(area), threshold, device)
-        stored = runs.remembered(run, f"event-{dataset.fingerprint}-{area}", compute)
-        arrays, facts = (Tally.of_arrays(stored), stored["blocks"], stored["mask"]), stored["facts"].tolist()
-        scored.append(ScoredEvent(dataset, area, run, threshold, *arrays, *facts))
-    return scored
+    compute = partial(_score, run, dataset.scenes_of(area), threshold, device)
+    stored = runs.remembered(run, f"event-{dataset.fingerprint}-{area}", compute)
+    arrays, facts = (Tally.of_arrays(stored), stored["blocks"], stored["mask"]), stored["facts"].tolist()
+    return ScoredEvent(dataset, area, run, threshold, *arrays, *facts)
 
 
 def _score(run: Run, scene_list: Sequence[Scene], threshold: float, device: str) -> dict[str, np.ndarray]:
@@ -310,7 +310,7 @@ def found_sizes(table: pd.DataFrame) -> str:
 
 
 register(Experiment(
-    name="unseen", number=5, title="unseen events", settings=Unseen, specs=specs,
+    name="unseen", number=5, title="unseen events", settings=Unseen, specs=specs, afterwards=score_all,
     findings={
         "fig16_maps": found_shares, "unseen_scores": found_scores, "unseen_curves": found_curves,
         "unseen_by_size": found_sizes,
