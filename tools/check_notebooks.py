@@ -24,7 +24,7 @@ from lmhld_book.pages import read_manifest
 FOLDERS = (ROOT / "notebooks", ROOT / "tests" / "reference")
 PUBLISHED = ROOT / "figures"
 LARGEST_NOTEBOOK = 400_000
-LARGEST_FIGURES = 12_000_000
+LARGEST_FIGURES = 5_000_000
 """Bytes; of one notebook, and of figures/ altogether, records included."""
 
 TIMING = "timing"
