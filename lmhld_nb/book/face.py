@@ -135,7 +135,9 @@ class Book(Study):
         return figure
 
     def save(self, table: pd.DataFrame, name: str) -> pd.DataFrame:
-        """Write a table as NAME.csv into `figures`; return it for display."""
+        """Write a table as NAME.csv into `figures`, with `converged` by its run_ids; return it for display."""
+        if "run_ids" in table and "converged" not in table:
+            table = table.assign(converged=table["run_ids"].map(self.converged))
         self.figures.mkdir(parents=True, exist_ok=True)
         table.to_csv(self.figures / f"{name}.csv", float_format="%.6g")
         return table

@@ -69,9 +69,8 @@ def forgetting_table(finals: Finals) -> pd.DataFrame:
 def strategy_table(finals: Finals) -> pd.DataFrame:
     """Compare the chains of `part.strategies` and the joint trainings by strategy, means over seeds.
 
-    Columns: f1 and f1_minus_part (LMHLD_part's on the same patches), each with …_low and …_high, 95 % over the blocks
-    of test patches of all areas (NaN for fewer than ten); forgetting; f1_sd and forgetting_sd (over seeds, NaN for
-    one); seeds, trained_parameter_steps (a cost independent of the machine), seconds, run_ids.
+    Columns: f1 and f1_minus_part (on the same patches), with …_low and …_high, 95 % over blocks of test patches (NaN:
+    fewer than ten); forgetting; f1_sd, forgetting_sd (over seeds); seeds, trained_parameter_steps, seconds, run_ids.
     """
     counts = {name: intervals.stacked([tested_patches(run) for run in each], BLOCK) for name, each in finals.items()}
     rows = {}

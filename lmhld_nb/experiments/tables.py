@@ -66,9 +66,8 @@ def mean_over_seeds(rows: Sequence[Mapping[str, Any]], keys: list[str]) -> pd.Da
 def score_table(rows: Sequence[Mapping[str, Any]], keys: list[str]) -> pd.DataFrame:
     """Tabulate scores, means over the rows that share ``keys``, with measures of their certainty.
 
-    A row has the keys, a ``run``, its ``counts`` (`tested_patches`), numbers, and optionally ``also``, more runs behind
-    these counts. Columns: scores; numbers; patches, blocks; f1_low, f1_high (over blocks), f1_sd (over seeds); seeds;
-    converged (share of the runs, stages included); run_ids.
+    A row has the keys, a ``run``, its ``counts`` (`tested_patches`), numbers, maybe ``also`` (more runs behind these).
+    Columns: scores; numbers; patches, blocks; f1_low, f1_high; f1_sd (over seeds); seeds; converged (share); run_ids.
     """
     if not rows:
         raise UserError("none of the runs that this table needs is finished; make them with `lmhld run`")

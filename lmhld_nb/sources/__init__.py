@@ -10,7 +10,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import count
@@ -100,7 +100,9 @@ def get(name: str, from_path: Path | None = None, progress: bool = True, layout:
     if from_path is None and layout is None and is_ready(name):
         with suppress(_Stale):  # repaired below
             return load(name)
-    with _locked(home):
+    with lock(home / ".lock"):
+        for folder in (home, home / "raw"):
+            config.clear_left_behind(folder)
         before = _state(home)
         if from_path is None and layout is None and before is not None and before["layout"]:
             layout = Path(before["layout"])
@@ -301,12 +303,3 @@ def _held(home: Path, state: dict[str, Any]) -> tuple[Path, tuple[Scene, ...]]:
     root = (home / state["root"]).resolve()
     whole = (one | {key: root / one[key] for key in fingerprints.PATHS if key in one} for one in state["scenes"])
     return root, tuple(map(_SCENE.validate_python, whole))
-
-
-@contextmanager
-def _locked(home: Path) -> Iterator[None]:
-    """Let one process at a time prepare a data set, and remove what killed processes left."""
-    with lock(home / ".lock"):
-        config.clear_left_behind(home)
-        config.clear_left_behind(home / "raw")
-        yield
