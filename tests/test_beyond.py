@@ -105,7 +105,7 @@ def test_the_weight_of_dropped_windows_runs_from_patches_to_the_whole_area(study
     # Without dropped windows these are the test patches, on which the base runs were scored.
     f1 = np.mean([run.metrics["test"]["f1"] for run in base])
     assert without_dropped.loc["as in the paper", "f1"] == pytest.approx(f1, nan_ok=True)
-    blocks = intervals.stacked([tables.tested_patches(run) for run in base], tables.BLOCK)
+    blocks = intervals.stacked([tables.tested_patches(run) for run in base], tables.PLACE)
     own = without_dropped.loc["as in the paper", ["f1", "f1_low", "f1_high"]].tolist()
     assert own == pytest.approx(intervals.over_patches(blocks, 50), nan_ok=True), "as in Table 5"
     (patch_set,) = runs.patch_sets(background[0].spec)

@@ -11,7 +11,7 @@ from lmhld_nb import runs
 from lmhld_nb.evaluation import Confusion, intervals
 from lmhld_nb.evaluation.intervals import RESAMPLES
 from lmhld_nb.experiments.certainty import WINDOW
-from lmhld_nb.experiments.tables import BLOCK, join_ids, score_table, tested_on, tested_patches, tested_windows
+from lmhld_nb.experiments.tables import PLACE, join_ids, score_table, tested_on, tested_patches, tested_windows
 from lmhld_nb.patches import splits
 from lmhld_nb.runs import Run
 from lmhld_nb.training import scoring
@@ -116,7 +116,7 @@ def label_table(drawn: Sequence[Run], true: Sequence[Run]) -> pd.DataFrame:
     by_row["seed"] = [run.spec.seed for run in by_row["run"]]
     for tested in specs:
         pairs = by_row[by_row["tested"] == tested].pivot(index="seed", columns="trained", values="counts").dropna()
-        from_drawn, from_true = (intervals.stacked(list(pairs[name]), BLOCK) for name in ("drawn", "true"))
+        from_drawn, from_true = (intervals.stacked(list(pairs[name]), PLACE) for name in ("drawn", "true"))
         gain = intervals.difference(from_true, from_drawn)
         by_seed = intervals.f1(from_true) - intervals.f1(from_drawn)
         table.loc[("true", tested), ["gain", "gain_low", "gain_high"]] = list(gain)
@@ -168,7 +168,7 @@ def switch_table(base: Sequence[Run], switched: Mapping[str, Sequence[Run]]) -> 
         if not pairs:
             continue
         tested = [[tested_patches(pair[index]) for pair in pairs] for index in (0, 1)]
-        with_it, without = (intervals.stacked(counts, BLOCK) for counts in tested)
+        with_it, without = (intervals.stacked(counts, PLACE) for counts in tested)
         gaps, interval = intervals.f1(with_it) - intervals.f1(without), intervals.difference(with_it, without)
         row = {"change": name, "f1": intervals.f1(with_it).mean(), "effect": interval.value}
         row |= {"low": interval.low, "high": interval.high, "effect_sd": pd.Series(gaps).std()}

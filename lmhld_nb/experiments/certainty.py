@@ -11,7 +11,7 @@ from lmhld_nb.evaluation import intervals
 from lmhld_nb.evaluation.intervals import RESAMPLES
 from lmhld_nb.experiments import mix, part, patch_size, single, tables
 from lmhld_nb.experiments.study import Study
-from lmhld_nb.experiments.tables import BLOCK, join_ids, order_of
+from lmhld_nb.experiments.tables import PLACE, join_ids, order_of
 from lmhld_nb.runs import Run
 
 WINDOW = ["scene", "row", "col"]
@@ -51,7 +51,7 @@ def pair_table(study: Study, finished: Mapping[int, Sequence[Run]], resamples: i
                 if common.empty:
                     continue
                 pair = first.loc[common], second.loc[common]
-                a, b = (intervals.stacked(list(group["counts"]), BLOCK) for group in pair)
+                a, b = (intervals.stacked(list(group["counts"]), PLACE) for group in pair)
                 gap, p = intervals.difference(a, b, resamples), intervals.permuted(a, b)
                 sizes = (len(pair[0]["counts"].iloc[0]), a.shape[1], len(common))
                 run_ids = join_ids([run.spec.run_id for group in pair for run in group["run"]])

@@ -10,7 +10,7 @@ from lmhld_nb import runs
 from lmhld_nb.config import UserError, runs_dir
 from lmhld_nb.evaluation import intervals
 from lmhld_nb.experiments.part import counts_by_area, total_scores
-from lmhld_nb.experiments.tables import BLOCK, join_ids, mean_over_seeds, tested_patches
+from lmhld_nb.experiments.tables import PLACE, join_ids, mean_over_seeds, tested_patches
 from lmhld_nb.patches import PatchSet
 from lmhld_nb.runs import Run
 
@@ -72,7 +72,7 @@ def strategy_table(finals: Finals) -> pd.DataFrame:
     Columns: f1 and f1_minus_part (on the same patches), with …_low and …_high, 95 % over blocks of test patches (NaN:
     fewer than ten); forgetting; f1_sd, forgetting_sd (over seeds); seeds, trained_parameter_steps, seconds, run_ids.
     """
-    counts = {name: intervals.stacked([tested_patches(run) for run in each], BLOCK) for name, each in finals.items()}
+    counts = {name: intervals.stacked([tested_patches(run) for run in each], PLACE) for name, each in finals.items()}
     rows = {}
     for strategy, finished in finals.items():
         own, part = counts[strategy], counts["LMHLD_part"]

@@ -59,8 +59,8 @@ def left_out_table(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
         alone = {run.spec.seed: run for run in study.finished(study.trainings((patch_spec,), (model,), seeds))}
         gap, single_f1 = intervals.Interval(np.nan, np.nan, np.nan), np.nan
         if common := [seed for seed in done if seed in alone]:
-            ours = intervals.stacked([counts[seed] for seed in common], tables.BLOCK)
-            other = intervals.stacked([tables.tested_patches(alone[seed]) for seed in common], tables.BLOCK)
+            ours = intervals.stacked([counts[seed] for seed in common], tables.PLACE)
+            other = intervals.stacked([tables.tested_patches(alone[seed]) for seed in common], tables.PLACE)
             gap, single_f1 = intervals.difference(ours, other), float(intervals.f1(other).mean())
         beside[area] = {"single_f1": single_f1, **gap.columns("gap"), "mix_f1": mix_f1.get(area, np.nan)}
         beside[area]["also"] = [alone[seed].spec.run_id for seed in common]

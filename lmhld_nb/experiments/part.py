@@ -257,7 +257,7 @@ def beside_mix_and_single(study: Study, table7: pd.DataFrame) -> pd.DataFrame:
     for model in beside.index:
         both = [[row["counts"] for row in rows.get(name, []) if row["model"] == model] for name in ("part", "single")]
         if all(both):
-            one, other = (intervals.stacked(counts, tables.BLOCK) for counts in both)
+            one, other = (intervals.stacked(counts, tables.PLACE) for counts in both)
             gap = intervals.difference(one, other)
             beside.loc[model, list(gap.columns("part_minus_single"))] = list(gap)
     beside = beside.assign(areas=len(areas), same_areas=len(own))

@@ -15,7 +15,7 @@ from lmhld_nb.patches import PatchSpec, splits
 from lmhld_nb.runs import Run
 from lmhld_nb.training import scoring
 
-BLOCK = ["dataset", "area", "block"]
+PLACE = ["dataset", "area", "block"]  # names a block of test patches
 
 
 def tested_patches(run: Run) -> pd.DataFrame:
@@ -76,7 +76,7 @@ def score_table(rows: Sequence[Mapping[str, Any]], keys: list[str]) -> pd.DataFr
         finished, counts = list(group.pop("run")), list(group.pop("counts"))
         every = [*finished, *(run for runs_of in (group.pop("also") if "also" in group else ()) for run in runs_of)]
         by_run = pd.DataFrame([scores(scoring.total(each)) for each in counts])
-        blocks = intervals.stacked(counts, BLOCK)
+        blocks = intervals.stacked(counts, PLACE)
         interval = intervals.over_patches(blocks)
         stages = {spec.run_id: spec for run in every for spec in run.spec.chain}
         row = dict(zip(keys, key, strict=True)) | {**by_run.mean(), **group.drop(columns=keys).mean()}

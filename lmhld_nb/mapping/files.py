@@ -19,7 +19,7 @@ from lmhld_nb.mapping.further import is_further
 from lmhld_nb.scenes.rasters import Window
 from lmhld_nb.scenes.scene import Image
 
-BLOCK = 256  # side of a tile
+TILE = 256  # side of a tile
 LONGEST = 1600  # px, of the picture's longer side
 STEPS = 2**18  # of a stored probability, from 0 to 1: finer digits are noise that does not compress
 RED = np.array([1.0, 0.1, 0.1], np.float32)
@@ -39,7 +39,7 @@ def raster(
     compression = {"compress": "deflate", "zlevel": 1, "predictor": 3 if dtype == "float32" else 2}
     with rasterio.open(
         raw, "w", driver="GTiff", height=image.shape[0], width=image.shape[1], count=1, dtype=dtype, nodata=nodata,
-        crs=image.crs, transform=image.transform, tiled=True, blockxsize=BLOCK, blockysize=BLOCK, bigtiff="if_safer",
+        crs=image.crs, transform=image.transform, tiled=True, blockxsize=TILE, blockysize=TILE, bigtiff="if_safer",
         num_threads="all_cpus", **compression,
     ) as target:  # fmt: skip
         target.set_band_description(1, name)
@@ -53,12 +53,12 @@ def finish(raw: Path, path: Path, resampling: str) -> None:
     """Copy a tiled GeoTIFF to ``path`` as a cloud-optimised one with overviews; raises OSError as `raster` does."""
     with rasterio.open(raw, "r+", num_threads="all_cpus") as source:
         # From 4 on: a viewer that shows every second pixel can read the full raster, and level 2 costs most.
-        factors = [2**level for level in range(2, 32) if max(source.shape) / 2**level > BLOCK / 4]
+        factors = [2**level for level in range(2, 32) if max(source.shape) / 2**level > TILE / 4]
         if factors:
             source.build_overviews(factors, Resampling[resampling])
     check_whole(raw, len(factors))
     rasterio.shutil.copy(
-        raw, path, driver="COG", overviews="FORCE_USE_EXISTING", blocksize=BLOCK, compress="deflate", level=1,
+        raw, path, driver="COG", overviews="FORCE_USE_EXISTING", blocksize=TILE, compress="deflate", level=1,
         predictor="yes", bigtiff="if_safer", num_threads="all_cpus",
     )  # fmt: skip
     check_whole(path, len(factors))

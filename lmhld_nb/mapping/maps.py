@@ -222,7 +222,7 @@ def _resampled(coarse: Path, image: Image, bands: tuple[str, ...]) -> Rows:
             source, crs=image.crs, transform=image.transform, height=height, width=width, nodata=NO_PROBABILITY,
             resampling=Resampling.average if is_finer else Resampling.bilinear,
         ) as warped:  # fmt: skip
-            for window in scenes.strips(image.shape, files.BLOCK):
+            for window in scenes.strips(image.shape, files.TILE):
                 probability = warped.read(1, window=window.as_rasterio)
                 if image.nodata is not None:
                     probability[~image.valid(image.read(window, bands))] = NO_PROBABILITY
@@ -244,5 +244,5 @@ def _written(folder: Path, shape: tuple[int, int]) -> Iterator[tuple[Window, np.
         rasterio.open(folder / map_folder.PROBABILITY) as probabilities,
         rasterio.open(folder / map_folder.MASK) as masks,
     ):
-        for window in scenes.strips(shape, 2 * files.BLOCK):
+        for window in scenes.strips(shape, 2 * files.TILE):
             yield window, masks.read(1, window=window.as_rasterio), probabilities.read(1, window=window.as_rasterio)
