@@ -3,14 +3,16 @@
 import json
 import re
 import shlex
+from io import BytesIO
 from pathlib import Path
 
 import jupytext
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup, Tag
-from lmhld_book import cells, finish, notebooks, pages
+from lmhld_book import cells, finish, notebooks, pages, pictures
 from made import refuses
 from PIL import Image
 
@@ -27,6 +29,17 @@ HOSTILE = '<script>alert("1")</script> & `*_a_*` [b](c) | {{d}} $e$ : # "f"'
 
 def cell(source: str, count: int = 1) -> nbformat.NotebookNode:
     return nbformat.v4.new_code_cell(source, outputs=[PICTURE] * count)
+
+
+@pytest.mark.parametrize("colours", [2, 30, 300, 5000])
+def test_the_lightest_png_looks_like_the_picture(colours):
+    drawn = np.random.default_rng(0)
+    pixels = drawn.integers(0, 256, (colours, 3), np.uint8)[drawn.integers(0, colours, (60, 60))]
+    Image.fromarray(pixels).save(whole := BytesIO(), "PNG")
+    light = pictures.lightest_png(whole.getvalue())
+    errors = np.asarray(Image.open(BytesIO(light)).convert("RGB"), float) - pixels
+    assert np.sqrt((errors**2).mean()) <= (pictures.LARGEST_ERROR if colours > 36 else 0)
+    assert len(light) < len(whole.getvalue()) or (light == whole.getvalue() and colours == 5000)
 
 
 def test_pictures_get_their_descriptions():

@@ -42,8 +42,8 @@ def lightest_png(picture: bytes) -> bytes:
         reduced = pixels.quantize(colours, kmeans=2, dither=Image.Dither.NONE)
         errors = np.asarray(reduced.convert("RGB"), float) - np.asarray(pixels, float)
         if np.sqrt((errors**2).mean()) <= LARGEST_ERROR:
-            break
-    return min(picture, _written(reduced, "PNG", optimize=True), key=len)
+            return min(picture, _written(reduced, "PNG", optimize=True), key=len)
+    return picture
 
 
 def jpeg(picture: bytes, quality: int, scale: float = 1.0) -> bytes:
