@@ -14,7 +14,7 @@ PYTEST  := $(BIN)/python -m pytest -n 2 --dist loadfile
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-first: .venv/.core  ## the shortest way to a figure: the package alone, then chapter 00 (a few minutes)
+first: .venv/.core  ## the shortest way to a figure: the package alone, then chapter 00 (80 seconds)
 	$(BIN)/lmhld book mini --chapter 00
 	@echo "figure: build/mini/figures/overview.png; chapter: build/mini/00_start.ipynb; go on with make book"
 
@@ -88,7 +88,7 @@ publish: env  ## renew the published edition from finished runs of edition and r
 records: env  ## renew the records of finished runs alone, so that another machine goes on from them (maintainers)
 	$(BIN)/python tools/publish.py records
 
-attack: env  ## kills, damage, bad input and fuzzing, into benchmarks/results/attack.csv (10 minutes; ROWS="profiles kills": some)
+attack: env  ## kills, damage, bad input and fuzzing, into benchmarks/results/attack.csv (12 minutes; ROWS="profiles kills": some)
 	$(BIN)/python tools/attack.py $(ROWS)
 
 real: env  ## train and score on the real samples in LMHLD_SHARED_DATA

@@ -47,7 +47,7 @@ folder = lm.config.workdir() / "build" / book.name / "your-own-event"
 # ## An image, and a corner that has been searched
 #
 # Without your own image, this is a synthetic one: the stand-in for Luding from chapter 08's smallest set. With your own
-# and a mask of its landslides: `lmhld book mini --chapter 08b -p image scene.tif -p mask mask.tif -p bands red,green,blue`.
+# and a mask of its landslides: `lmhld book mini --chapter 08b -p image /path/to/scene.tif -p mask /path/to/mask.tif -p bands red,green,blue`.
 
 # %%
 if image:

@@ -87,8 +87,8 @@ def test_parameters_of_chapters_are_passed_on(call, tiny, monkeypatch):
 
 @pytest.mark.parametrize(("error", "code", "message"), [
     (PermissionError(13, "Permission denied", "/some/file"), 2, "/some/file: permission denied; check the path"),
-    (KeyboardInterrupt(), 130, "interrupted; the same command continues where it stopped"),
-    (config.Interrupted("stopped"), 143, "interrupted; the same command continues where it stopped"),
+    (KeyboardInterrupt(), 130, "interrupted; repeat it: trainings and downloads continue"),
+    (config.Interrupted("stopped"), 143, "interrupted; repeat it: trainings and downloads continue"),
 ])  # fmt: skip
 def test_what_comes_from_outside_is_one_line_too(call, monkeypatch, error, code, message):
     monkeypatch.setattr(experiments, "load", Mock(side_effect=error))
@@ -191,7 +191,7 @@ def test_an_interrupted_run_ends_as_any_other(tiny, tmp_path, monkeypatch):
     _, error = process.communicate(timeout=60)
     assert process.returncode in (143, 0)
     if process.returncode:
-        assert error == "lmhld: interrupted; the same command continues where it stopped\n"
+        assert error == "lmhld: interrupted; repeat it: trainings and downloads continue\n"
     until = time.monotonic() + 20
     while alive(process.pid) and time.monotonic() < until:
         time.sleep(0.05)

@@ -124,4 +124,4 @@ def test_files_that_are_no_network_and_a_missing_package_are_named(tmp_path, mon
     onnx.save(stored, path)
     refuses(r"net\.onnx: not a network of this book", onnx_files.load, path)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    refuses(r"onnxruntime is not installed; in the book's folder: pip", onnx_files.load, path)
+    refuses(r"onnxruntime is not installed: .venv.bin.pip install -c", onnx_files.load, path)

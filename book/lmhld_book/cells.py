@@ -101,7 +101,7 @@ def format_duration(seconds: float) -> str:
 def cell_html(number: int, cell: Cell, profile: str, recorded: Records | None) -> str:
     """Return what is said of a cell: its name, the command, how long that takes, the digests of recorded weights."""
     mean = f", the mean of {len(cell.run_ids)} runs" if len(cell.run_ids) > 1 else ""
-    command = shlex.join(["lmhld", "verify", profile, *cell.run_ids])
+    command = shlex.join([".venv/bin/lmhld", "verify", profile, *cell.run_ids])
     text = f"<strong>Table {number}, {escape(cell.name)}</strong>: F1 {cell.f1:.3f}{mean}. "
     text += f'<code class="command">{escape(command)}</code> '
     if recorded and (needed := trainings(cell.run_ids, recorded)):

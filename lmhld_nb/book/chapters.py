@@ -169,7 +169,7 @@ def make(
         except UserError as error:
             failures.append(str(error))
         except BrokenProcessPool:
-            message = "a chapter's process was killed (out of memory?); continue with `lmhld book --workers 1`"
+            message = f"a chapter's process was killed (out of memory?); try `lmhld book {profile} --workers 1`"
             raise UserError(message) from None
         else:
             if progress:

@@ -68,4 +68,4 @@ def _describe(error: BaseException) -> str:
         return f"{message.rstrip('.')}; see `{command} --help`" if message else ""
     if isinstance(error, OSError):  # a file that the operating system refuses is not a bug
         return f"{error.filename}: {(error.strerror or str(error)).lower()}; check the path and its permissions"
-    return str(error) if isinstance(error, UserError) else "interrupted; the same command continues where it stopped"
+    return str(error) if isinstance(error, UserError) else "interrupted; repeat it: trainings and downloads continue"

@@ -14,7 +14,7 @@ def book(
     chapter: Annotated[str | None, option("NAME", "only this chapter, e.g. 05")] = None,
     parameters: Annotated[list[str] | None, option("NAME VALUE", "chapter parameter; repeatable", "-p")] = None,
     workers: Annotated[int | None, option("NUMBER", "chapters in parallel; default: one per core", min=1)] = None,
-    from_records: Annotated[bool, typer.Option("--from-records", help="train nothing; use published runs")] = False,
+    from_records: Annotated[bool, typer.Option("--from-records", help="train no run; use published ones")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Execute the chapters into build/PROFILE/. Their figures and tables go to build/PROFILE/figures/."""

@@ -73,7 +73,7 @@ def argument(metavar: str, description: str) -> Any:
     return typer.Argument(metavar=metavar, help=description, **_parser(metavar))
 
 
-ProfileName = Annotated[str, argument("PROFILE", "smoke, mini, edition, real, paper, or your own YAML file")]
+ProfileName = Annotated[str, argument("PROFILE", "smoke, mini, edition, real, rehearsal, paper, or your own YAML file")]
 Device = Annotated[str, option("NAME", "auto, cpu or cuda")]
 _EXPERIMENTS = "1 to 5 as in the paper, or patch_size, single, mix, part, unseen, recipe, beyond, leave_one_out"
 Experiment = Annotated[str | None, option("NAME", f"only this experiment: {_EXPERIMENTS}")]

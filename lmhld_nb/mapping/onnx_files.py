@@ -164,4 +164,4 @@ def _needed(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise UserError(f"{name} is not installed; in the book's folder: pip install -e '.[onnx]'") from None
+        raise UserError(f"{name} is not installed: .venv/bin/pip install -c constraints.txt -e '.[onnx]'") from None

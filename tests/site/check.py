@@ -292,7 +292,7 @@ def test_a_cell_leads_to_its_command_by_mouse_and_keyboard(light: Watched) -> No
         page.keyboard.press("Enter")
         if table.locator("[data-cell]").count() > 1:
             assert shown.inner_text() != before
-        assert re.fullmatch(r"lmhld verify \S+( [0-9a-f]{16})+", shown.locator(".command").inner_text())
+        assert re.fullmatch(r"\.venv/bin/lmhld verify \S+( [0-9a-f]{16})+", shown.locator(".command").inner_text())
         assert last.inner_text() in shown.inner_text()
         copy.click()
         expect(copy).to_have_text(re.compile("Copied|Selected"))
