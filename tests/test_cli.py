@@ -112,8 +112,7 @@ def test_plan_train_and_run(call, tiny, monkeypatch):
     columns += ["status", "seconds", "f1"]
     assert columns in [line.split() for line in out.splitlines()]
     table = pd.read_csv(StringIO(call("plan", tiny, "--csv")[1]))
-    assert list(table) == [*columns, "parent", "files"]
-    assert list(table["areas"]) == ["emilia_romagna", "gorkha"]
+    assert list(table) == [*columns, "parent", "files"] and list(table["areas"]) == ["emilia_romagna", "gorkha"]
     code, out, _ = call("train", tiny, table["run_id"][0], "-q")
     assert code == 0 and out.startswith(f"{table['run_id'][0]}: F1 ")
     assert "2 runs: 1 done, 1 missing" in call("plan", tiny)[1]
