@@ -113,17 +113,16 @@ def test_plan_train_and_run(call, tiny, monkeypatch):
     assert columns in [line.split() for line in out.splitlines()]
     table = pd.read_csv(StringIO(call("plan", tiny, "--csv")[1]))
     assert list(table) == [*columns, "parent", "files"] and list(table["areas"]) == ["emilia_romagna", "gorkha"]
-    code, out, _ = call("train", tiny, table["run_id"][0], "-q")
-    assert code == 0 and out.startswith(f"{table['run_id'][0]}: F1 ")
+    assert call("train", tiny, table["run_id"][0], "-q")[1].startswith(f"{table['run_id'][0]}: F1 ")
     assert "2 runs: 1 done, 1 missing" in call("plan", tiny)[1]
     assert call("run", tiny, "--dry-run", "-q") == (0, "tiny: 2 runs, 1 to train\n", "")
     assert call("run", tiny, "--workers", 1, "-q") == (0, "tiny: 2 runs, 1 to train\n", "")
-    told: list[tuple[str, bool]] = []
-    single = replace(experiments.EXPERIMENTS["single"], afterwards=lambda study, *options: told.append(options))
-    monkeypatch.setitem(experiments.EXPERIMENTS, "single", single)
-    with store.lock("afterwards"):  # as another job that computes what chapters show
-        assert call("run", tiny, "-q")[1] == "tiny: 2 runs, 0 to train\n" and told == []
-    assert call("run", tiny, "-q")[0] == 0 and told == [("skip", False)]
+    told: list[object] = []
+    note = {"afterwards": lambda study, *how: told.extend([study.profile.execution.device, *how])}
+    monkeypatch.setitem(experiments.EXPERIMENTS, "single", replace(experiments.EXPERIMENTS["single"], **note))
+    with store.lock("tiny-single"):  # as another job that computes what chapters show
+        assert "single: left to another process" in call("run", tiny, "-q")[2] and told == []
+    assert call("run", tiny, "-q", "--device", "cpu", "--experiment", 2)[0] == 0 and told == ["cpu", "skip", False]
     table = pd.read_csv(StringIO(call("plan", tiny, "--csv", "--experiment", 2)[1]))
     assert list(table["status"]) == ["done", "done"] and (table["seconds"] > 0).all()
 

@@ -86,8 +86,7 @@ def test_scores_that_say_little_and_runs_that_are_not_portable_are_marked(book, 
     assert table["patches"].iloc[0] < 10 and not table["converged"].any()
     assert book.caption().endswith("1 of 1 trainings not converged · fewer than 10 test patches: Gorkha")
     assert book.caption(run_ids=["0" * 16]) == book.caption().partition(" · 1 of 1")[0], "of the figure's own runs"
-    ids = pd.DataFrame({"run_ids": [f"{table['run_ids'].iloc[0]}+{'0' * 16}", "0" * 16]})
-    assert book.save(ids, "other")["converged"].fillna(-1).tolist() == [0, -1], "in every table that names runs"
+    assert book.save(table[["run_ids"]], "other")["converged"].tolist() == [0], "in every table that names runs"
     assert lm.tidy(table.assign(patches=10))["F1"].iloc[0] == f"{table['f1'].iloc[0]:.3f}"
     drawn = lm.plots.scores.score_heatmap(table, {"f1": "ours", "published_f1": "published"}, "area")
     assert [text.get_text()[4:] for ax in drawn.axes for text in ax.texts] == ["*", ""]

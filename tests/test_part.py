@@ -12,7 +12,7 @@ from conftest import QUIET
 from made import refuses, with_settings
 from test_chains import linked
 
-from lmhld_nb import mapping, paper, runs, sources
+from lmhld_nb import experiments, mapping, paper, runs, sources
 from lmhld_nb.evaluation import Confusion, objects
 from lmhld_nb.experiments import Study, examples, forgetting, load, mix, open_study, part, single, tables, unseen
 from lmhld_nb.experiments.unseen import Events
@@ -190,7 +190,7 @@ def test_events_are_scored_at_the_threshold_of_validation_and_tabulated_with_the
     events = []
     for asked, dataset in unseen.available_events(smoke):
         (run,) = smoke.fetch(unseen.event_networks(smoke, asked))
-        events += [unseen.score_event(smoke, dataset, area, run) for area in asked.areas]
+        events += unseen.score_events(smoke, dataset, asked.areas, run, False)
     table = unseen.events_table(events)
     assert table["bands"].tolist() == [3, 4]
     assert table.index.tolist() == ["stand-in for Kaikoura", "stand-in for Luding"]
@@ -212,7 +212,9 @@ def test_events_are_scored_at_the_threshold_of_validation_and_tabulated_with_the
     assert objects.pooled([event.tally.sizes for event in events])["landslides"].sum() == table["landslides"].sum()
     assert unseen.events_table([]).columns.equals(table.columns)
     monkeypatch.setattr(unseen, "_score", lambda *_: pytest.fail("predicted again"))
-    assert unseen.events_table(unseen.score_all(smoke, "skip")).equals(table)
+    assert unseen.events_table(experiments.EXPERIMENTS["unseen"].afterwards(smoke, "skip", False)).equals(table)
+    monkeypatch.setattr(runs.Run, "converged", property(lambda run: run.spec.stage is None))
+    assert {smoke.converged(run_id) for run_id in table["run_ids"]} == {0.5} and np.isnan(smoke.converged("f" * 16))
 
 
 def test_an_event_without_labels_has_a_mapped_share_and_no_scores(smoke):
@@ -220,7 +222,7 @@ def test_an_event_without_labels_has_a_mapped_share_and_no_scores(smoke):
     (run,) = smoke.fetch(unseen.event_networks(smoke, asked))
     scenes = [replace(scene, mask=None, polygons=None) for scene in dataset.scenes_of("luding")]
     bare = replace(dataset, synthetic=False, scenes=tuple(scenes), fingerprint="0" * 16)
-    event = unseen.score_event(smoke, bare, "luding", run)
+    (event,) = unseen.score_events(smoke, bare, ["luding"], run, False)
     row = unseen.events_table([event]).loc["Luding"]
     assert not event.is_scored and 0 <= row["mapped_share"] <= 1 and event.shares.startswith("mapped")
     assert row[["f1", "index_f1", "landslides", "f1_low"]].isna().all()

@@ -113,7 +113,7 @@ def problems() -> Iterator[str]:
                 yield f"{path.relative_to(ROOT)}: {path.stat().st_size // 1000} kB; make publish compresses it"
     sizes = [path.stat().st_size for path in PUBLISHED.rglob("*") if path.is_file()]
     if sum(sizes) > LARGEST_FIGURES:
-        yield f"figures/: {sum(sizes) / 1e6:.1f} MB; leave predictions out of records that no figure shows"
+        yield f"figures/: {sum(sizes) / 1e6:.1f} MB; make pictures lighter, or record less of a run"
     entries = read_manifest(PUBLISHED / "manifest.yaml").values()
     files = {file for entry in entries for file in entry.files}
     images = {f"{name}.png" for entry in entries for name in entry.images}

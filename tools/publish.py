@@ -121,7 +121,8 @@ def publish_figures(figures: Path, folder: Path, synthetic: bool) -> None:
         content = path.read_bytes()
         if path.suffix == ".png":
             # In drawings fewer colours would tint the paper.
-            content = palette_png(content, 64) if len(content) < HEAVY else lightest_png(content)
+            drawing = len(content) < HEAVY
+            content = min(content, palette_png(content, 64), key=len) if drawing else lightest_png(content)
         (folder / path.name).write_bytes(content)
     print(f"{folder.name}: {sum(path.stat().st_size for path in folder.iterdir()) / 1e6:.1f} MB")
 

@@ -38,7 +38,7 @@ def lightest_png(picture: bytes) -> bytes:
     """Return a picture as PNG with the fewest colours (`PALETTES`) that show it as it is (`LARGEST_ERROR`)."""
     pixels = _opened(picture, 1)
     for colours in PALETTES:
-        # Two rounds of k-means are worth twice the colours.
+        # A palette refined by k-means (until at most two pixels change) is worth one of twice the colours.
         reduced = pixels.quantize(colours, kmeans=2, dither=Image.Dither.NONE)
         errors = np.asarray(reduced.convert("RGB"), float) - np.asarray(pixels, float)
         if np.sqrt((errors**2).mean()) <= LARGEST_ERROR:

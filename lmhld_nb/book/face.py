@@ -74,12 +74,12 @@ class Book(Study):
         return self.save(entry.tables[key](self, finished), key)
 
     def real(self, name: str) -> pd.DataFrame | None:
-        """Return a table of the edition on real areas, with its index; None if missing, or for a book on real data."""
+        """Return a table of the edition on real areas, by the columns before scores; None if missing or real."""
         path = REAL / f"{name}.csv"
         if not self.dataset.synthetic or not path.is_file():
             return None
         table = pd.read_csv(path)
-        keys = list(takewhile(lambda name: table[name].dtype.kind != "f", table))  # the columns before the first score
+        keys = list(takewhile(lambda name: table[name].dtype.kind != "f" or name == "converged", table))
         return table.set_index(keys if len(keys) < table.shape[1] else keys[:1])
 
     def found(self, name: str, table: pd.DataFrame | None) -> None:

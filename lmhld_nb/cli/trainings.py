@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmhld_nb.cli.options import Device, Experiment, ProfileName, Quiet, Workers, app, argument, option
-from lmhld_nb.config import UserError, workdir
+from lmhld_nb.config import UserError, warn, workdir
 
 if TYPE_CHECKING:
     from lmhld_nb.experiments import Profile, Study
@@ -78,7 +77,7 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show what would be trained; train nothing")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train the missing runs of a profile. Finished runs are kept; published runs count as finished."""
+    """Train the missing runs of a profile, then map the unseen events. Published runs count as finished."""
     from lmhld_nb import experiments, runs
     from lmhld_nb.experiments.plan import ranks
     from lmhld_nb.runs import records, store
@@ -98,12 +97,14 @@ def run(
         return
     execution = _execution(study.profile, device, quiet)
     runs.make_runs(specs, workers, execution, scored, ranks(planned))
-    labels = {label for entry in planned for label in entry.experiments}
-    with suppress(store.Busy), store.lock("afterwards", wait=False):  # else another job of the same runs is at it
-        for entry in experiments.EXPERIMENTS.values():
-            if entry.afterwards and entry.label in labels:
-                changed = study.profile.model_copy(update={"execution": execution})
-                entry.afterwards(replace(study, profile=changed), "skip", not quiet)
+    study = replace(study, profile=study.profile.model_copy(update={"execution": execution}))
+    for entry in [experiments.experiment_named(experiment)] if experiment else experiments.EXPERIMENTS.values():
+        if entry.afterwards and study.profile.makes(entry.name):
+            try:  # the runs are finished: whatever happens, the chapter can still do it
+                with store.lock(f"{name}-{entry.name}", wait=False):
+                    entry.afterwards(study, "skip", not quiet)
+            except (store.Busy, UserError) as error:
+                warn(f"{entry.title}: left to another process, or to the chapter ({error})")
 
 
 @app.command(epilog="Example: lmhld train mini 0123456789abcdef")

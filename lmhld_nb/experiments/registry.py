@@ -28,7 +28,7 @@ class Experiment:
     tables: Mapping[str, Callable[[Study, Sequence[Run]], pd.DataFrame]] = field(default_factory=dict)  # by name
     # What its tables show, by name: one or two sentences with n and interval, from a table as read from its CSV.
     findings: Mapping[str, Callable[[pd.DataFrame], str]] = field(default_factory=dict)
-    # What chapters show of its finished runs and takes long: computed and kept, for runs that are ``skip`` if missing.
+    # Computes and keeps what chapters show of its finished runs, of arguments: study, on_missing, show a progress bar.
     afterwards: Callable[[Study, str, bool], object] | None = None
     whole_area: Callable[[Study], set[str]] | None = None  # ids of the runs that are also scored on their whole area
     # Keys of settings with areas that the profile must use, or that the data set must have; () for all.

@@ -143,8 +143,8 @@ class Study:
 
     def converged(self, run_ids: str) -> float:
         """Return the share of runs, with stages that they start from, that have converged; NaN if none was used."""
-        used = [self.seen[run_id] for run_id in run_ids.split("+") if run_id in self.seen]
-        stages = [self.seen.get(run_id) for run_id in {spec.run_id for run in used for spec in run.spec.chain}]
+        used = [self.seen[run_id].spec for run_id in run_ids.split("+") if run_id in self.seen]
+        stages = [self.seen.get(one.run_id) or runs.find(one) for one in {one for spec in used for one in spec.chain}]
         return float(np.mean([float(run.converged) for run in stages if run] or [np.nan]))
 
     def doubts(self, run_ids: Collection[str] = ()) -> list[str]:
@@ -152,8 +152,7 @@ class Study:
         said, seen = [], [run for run_id, run in self.seen.items() if not run_ids or run_id in run_ids]
         if open_ended := sum(not run.converged for run in seen):
             said.append(f"{open_ended} of {len(seen)} trainings not converged")
-        few = [area for run in seen for area, patches in run.tested.items() if patches < intervals.LEAST]
-        if few:
+        if few := [area for run in seen for area, patches in run.tested.items() if patches < intervals.LEAST]:
             names = ", ".join(map(paper.area_name, dict.fromkeys(few)))
             said.append(f"fewer than {intervals.LEAST} test patches: {names}")
         why = {run.metrics["portable"] for run in seen if run.metrics["portable"] != "yes"}

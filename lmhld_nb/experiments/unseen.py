@@ -158,13 +158,12 @@ def score_all(study: Study, on_missing: str = "train", progress: bool = False) -
         print("no event is mapped: its data or its network are not here")
         return []
     finished = study.fetch(specs, on_missing)
-    work = [
-        (dataset, area, run)
+    return [
+        event
         for networks, events, dataset in groups
         for run in runs.select(networks, finished)
-        for area in events.areas or dataset.areas
+        for event in score_events(study, dataset, events.areas, run, progress)
     ]
-    return [score_event(study, *one) for one in tqdm(work, "map", unit="event", leave=False, disable=not progress)]
 
 
 def one_seed(events: Sequence[ScoredEvent]) -> list[ScoredEvent]:
@@ -172,14 +171,16 @@ def one_seed(events: Sequence[ScoredEvent]) -> list[ScoredEvent]:
     return list({event.name: event for event in reversed(events)}.values())[::-1]
 
 
-def score_event(study: Study, dataset: DataSet, area: str, run: Run) -> ScoredEvent:
-    """Return a run's result on an area of a data set, each scene mapped with its own statistics; computed once."""
-    device = study.profile.execution.device
+def score_events(study: Study, dataset: DataSet, areas: Sequence[str], run: Run, bar: bool) -> list[ScoredEvent]:
+    """Return a run's results on areas of a data set, each scene mapped whole with its own statistics; computed once."""
+    device, scored = study.profile.execution.device, []
     threshold = float(np.clip(validation(run, device).best()[0], 1 / STEPS, 1 - 1 / STEPS))
-    compute = partial(_score, run, dataset.scenes_of(area), threshold, device)
-    stored = runs.remembered(run, f"event-{dataset.fingerprint}-{area}", compute)
-    arrays, facts = (Tally.of_arrays(stored), stored["blocks"], stored["mask"]), stored["facts"].tolist()
-    return ScoredEvent(dataset, area, run, threshold, *arrays, *facts)
+    for area in tqdm(areas or dataset.areas, "map", unit="event", leave=False, disable=not bar):
+        compute = partial(_score, run, dataset.scenes_of(area), threshold, device)
+        stored = runs.remembered(run, f"event-{dataset.fingerprint}-{area}", compute)
+        arrays, facts = (Tally.of_arrays(stored), stored["blocks"], stored["mask"]), stored["facts"].tolist()
+        scored.append(ScoredEvent(dataset, area, run, threshold, *arrays, *facts))
+    return scored
 
 
 def _score(run: Run, scene_list: Sequence[Scene], threshold: float, device: str) -> dict[str, np.ndarray]:
