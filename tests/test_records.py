@@ -86,7 +86,7 @@ def test_records_hold_all_but_weights_and_are_the_same_again(home, finished, tmp
         files = read.runs[run.spec.run_id]
         assert {"spec.json", "history.csv", "metrics.json", "environment.json", "test_patches.csv"} <= set(files)
         assert not [name for name in files if "weights" in name]
-        assert all(data == (run.folder / name).read_bytes() for name, data in files.items())
+        assert all(data == (run.folder / name).read_bytes() for name, data in files.items() if name[-3:] != "npz")
         assert sum(name.startswith("shown/mask-") for name in files) == 1
         assert read.metrics(run.spec.run_id) == run.metrics
     with tarfile.open(records.path("tiny")) as archive:

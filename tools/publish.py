@@ -41,8 +41,10 @@ EDITIONS = ("real", "edition")  # chapters of the edition show the tables of the
 RESULTS = re.compile(r"(<!-- results: `make publish` computes what follows -->\n).*?(<!-- end of results -->\n)", re.S)
 OF_NO_DATA = ("03", "10")
 """Chapters that say the same of every data set: they are published once."""
+OF_PAPER = ("fig01_study_areas.png", "fig01_study_areas.csv")
+"""Figures that show the paper's facts, whatever the data set: likewise."""
 
-VIEWED, SIDE, LARGEST_VIEW = "hokkaido", 512, 400_000
+VIEWED, SIDE, LARGEST_VIEW = "hokkaido", 416, 300_000
 """Area of the front page's map, its side in px, and its bytes at most."""
 
 LARGEST_NOTEBOOK = 390_000
@@ -113,7 +115,7 @@ def publish_figures(figures: Path, folder: Path, synthetic: bool) -> None:
         entries = read_manifest(ROOT / "figures" / "manifest.yaml").values()
         left_out |= {file for entry in entries if number_of(entry.chapter or "") in OF_NO_DATA for file in entry.files}
         plots = {f"{name}.png" for entry in entries for name in set(entry.pictures) - set(entry.images)} - left_out
-        left_out |= {path.name for path in figures.glob("*.png")} - plots
+        left_out |= {path.name for path in figures.glob("*.png")} - plots | set(OF_PAPER)
     folder.mkdir(parents=True, exist_ok=True)
     for path in [path for path in folder.iterdir() if path.suffix in (".png", ".csv")]:
         path.unlink()

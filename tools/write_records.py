@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+
 from lmhld_nb.config import UserError, atomic_path, cannot_read
 from lmhld_nb.runs.records import COLUMNS, MANIFEST, RUN_FILES, VERSION, Files, Records, digest, table
 from lmhld_nb.runs.store import SHOWN, Run
@@ -65,6 +67,13 @@ def columns(text: bytes) -> bytes:
     return b""
 
 
+def _loose(packed: bytes) -> bytes:
+    """Return arrays of `np.savez_compressed` as of `np.savez`: the records are compressed as a whole."""
+    with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
+        np.savez(unpacked := io.BytesIO(), **arrays)
+    return unpacked.getvalue()
+
+
 def run_files(run: Run) -> Files:
     """Return what is recorded of a run; `UserError` if a file cannot be read, or the run would not verify."""
     # Predictions carry the digest of the weights: those of weights that are no longer there are left out.
@@ -74,6 +83,8 @@ def run_files(run: Run) -> Files:
         files = {name: (run.folder / name).read_bytes() for name in names}
     except OSError as error:
         raise cannot_read(run.folder, error) from error
+    for name in shown:
+        files[f"{SHOWN}/{name}"] = _loose(files[f"{SHOWN}/{name}"])
     for name, content in files.items():
         if name.endswith(".csv") and (number := UNROUNDED.search(content)):
             where = f"{run.folder / name}: {number[0].decode()} was not rounded to six digits"
