@@ -54,12 +54,10 @@ for name, values in {
     "epochs": grid.index.get_level_values("epochs"),
     "steps": grid["steps"],
 }.items():
-    together = (
-        np.corrcoef(np.log(values), grid["f1"])[0, 1] if len(grid) > 2 else None
-    )
-    print(
-        f"correlation of F1 with the logarithm of {name}: {together or 'too few runs'}"
-    )
+    together = "too few runs"
+    if len(grid) > 2:
+        together = f"{np.corrcoef(np.log(values), grid['f1'])[0, 1]:.2f}"
+    print(f"correlation of F1 with the logarithm of {name}: {together}")
 
 # %% [markdown]
 # Whichever of the two is closer, this does not separate the causes: with the same number of epochs, a small batch takes more
