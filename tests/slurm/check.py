@@ -144,7 +144,7 @@ def examine_script(work: Work, undisturbed: dict[str, str], lose: Callable[[str]
     check("each of the three was started once more", [job["Restarts"] for job in jobs] == ["1"] * 3, jobs)
     check("they succeed, and so does the last", {job["JobState"] for job in [*jobs, chapter]} == {"COMPLETED"}, jobs)
     check("it waited for them", chapter["StartTime"] >= max(job["EndTime"] for job in jobs), chapter)
-    stopped = [path.name for path in work.folder.glob(f"slurm-{array}_*.out") if "continues where" in path.read_text()]
+    stopped = [path.name for path in work.folder.glob(f"slurm-{array}_*.out") if "interrupted;" in path.read_text()]
     check("two had time for a checkpoint", len(stopped) == 2, stopped)
     status = work.statuses()
     check("every run is done", len(status) > len(undisturbed) and set(status.values()) == {"done"}, status)
