@@ -59,7 +59,7 @@ def dry_run() -> dict[str, float]:
 
 def inventories() -> dict[str, float]:
     dataset = sources.load("lmhld")
-    table = inventory.summary({area: dataset.scenes_of(area) for area in dataset.areas})
+    table = inventory.summary({area: inventory.area_sizes(dataset.scenes_of(area)) for area in dataset.areas})
     return {"landslides": float(table["landslides"].sum())}
 
 
@@ -139,6 +139,7 @@ def main() -> None:
     parser.add_argument("--data", default="twin-edition")
     parser.add_argument("--layout", default="areas")
     parser.add_argument("--whole", action="store_true")
+    parser.add_argument("--steps", nargs="+", help="with --begun: only these rows of the table")
     parser.add_argument("--begun", type=Path, nargs=2, metavar=("DATA", "WORKDIR"))
     options = common.options_or_task(parser, TASKS)
     first = {"open": ["open"], "plan": ["plan"], "plan again": ["plan"]}
@@ -146,7 +147,8 @@ def main() -> None:
     follows = {name: [name] for name in ("train", "afterwards", "whole area")}
     follows |= {f"chapter {number_of(path)}": ["chapter", number_of(path)] for path in chapters(profile="rehearsal")}
     if options.begun:
-        measure({"open": ["open"], **follows}, 0, *(folder.resolve() for folder in options.begun))
+        chosen = {name: task for name, task in follows.items() if name in (options.steps or follows)}
+        measure({"open": ["open"], **chosen}, 0, *(folder.resolve() for folder in options.begun))
         return
     sys.path.append(str(ROOT / "tools"))
     import as_published

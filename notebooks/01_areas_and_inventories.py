@@ -53,7 +53,10 @@ book.show(
 # of the scenes, so a landslide drawn as two touching polygons counts once.
 
 # %%
-measured = lm.inventory.summary(book.scenes())
+sizes = {
+    area: lm.inventory.area_sizes(scenes) for area, scenes in book.scenes().items()
+}
+measured = lm.inventory.summary(sizes)
 published = published_areas(book.dataset.name)
 columns = ["landslides", "min_area_px", "max_area_px"]
 table1 = measured.join(published[columns].add_prefix("published_"))
@@ -101,9 +104,6 @@ if book.dataset.synthetic:
 # lines are the quartiles from which chapter 02 chooses patch sizes.
 
 # %%
-sizes = {
-    area: lm.inventory.area_sizes(scenes) for area, scenes in book.scenes().items()
-}
 candidates = {
     area: lm.patches.candidate_sizes(lm.inventory.quartiles(values))
     for area, values in sizes.items()

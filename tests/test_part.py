@@ -214,7 +214,7 @@ def test_events_are_scored_at_the_threshold_of_validation_and_tabulated_with_the
     monkeypatch.setattr(unseen, "_score", lambda *_: pytest.fail("predicted again"))
     assert unseen.events_table(experiments.EXPERIMENTS["unseen"].afterwards(smoke, "skip", False)).equals(table)
     monkeypatch.setattr(runs.Run, "converged", property(lambda run: run.spec.stage is None))
-    assert {smoke.converged(run_id) for run_id in table["run_ids"]} == {0.5} and np.isnan(smoke.converged("f" * 16))
+    assert tables.converged([event.run for event in events]) == 0.5 and np.isnan(tables.converged([]))
 
 
 def test_an_event_without_labels_has_a_mapped_share_and_no_scores(smoke):

@@ -240,5 +240,5 @@ def test_an_area_without_landslide_is_empty_and_a_summary_has_one_row_per_area(t
     area = [scene(tmp_path, mask, name, labels=name) for mask, name in zip(masks, ("mask", "polygons"), strict=True)]
     sizes = np.concatenate([inventory.landslide_sizes(mask) for mask in masks])
     assert sorted(inventory.scene_sizes(area[0])) == sorted(inventory.landslide_sizes(masks[0]))
-    row = inventory.summary({"made": area}).loc["made"]
+    row = inventory.summary({"made": inventory.area_sizes(area)}).loc["made"]
     assert (row["landslides"], row["total_px"], row["q2"]) == (len(sizes), sizes.sum(), np.median(sizes))

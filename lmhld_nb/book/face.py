@@ -24,6 +24,7 @@ from lmhld_nb.experiments import EXPERIMENTS, Study, experiment_named
 from lmhld_nb.experiments.plan import PlannedRun, plan
 from lmhld_nb.experiments.profile import load, narrow
 from lmhld_nb.experiments.study import open_dataset
+from lmhld_nb.experiments.tables import converged
 from lmhld_nb.plots import style
 from lmhld_nb.runs import Run
 from lmhld_nb.sources import DataSet
@@ -137,7 +138,8 @@ class Book(Study):
     def save(self, table: pd.DataFrame, name: str) -> pd.DataFrame:
         """Write a table as NAME.csv into `figures`, with `converged` by its run_ids; return it for display."""
         if "run_ids" in table and "converged" not in table:
-            table = table.assign(converged=table["run_ids"].map(self.converged))
+            used = ([self.seen[run_id] for run_id in ids.split("+") if run_id in self.seen] for ids in table["run_ids"])
+            table = table.assign(converged=list(map(converged, used)))
         self.figures.mkdir(parents=True, exist_ok=True)
         table.to_csv(self.figures / f"{name}.csv", float_format="%.6g")
         return table

@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from lmhld_nb import paper, runs, sources
 from lmhld_nb.config import UserError
 from lmhld_nb.evaluation import intervals
@@ -140,12 +138,6 @@ class Study:
     def _noted(self, finished: list[Run]) -> list[Run]:
         self.seen.update((run.spec.run_id, run) for run in finished)
         return finished
-
-    def converged(self, run_ids: str) -> float:
-        """Return the share of runs, with stages that they start from, that have converged; NaN if none was used."""
-        used = [self.seen[run_id].spec for run_id in run_ids.split("+") if run_id in self.seen]
-        stages = [self.seen.get(one.run_id) or runs.find(one) for one in {one for spec in used for one in spec.chain}]
-        return float(np.mean([float(run.converged) for run in stages if run] or [np.nan]))
 
     def doubts(self, run_ids: Collection[str] = ()) -> list[str]:
         """Return remarks on runs (not converged, few test patches, not portable); without ids, on all runs used."""

@@ -78,14 +78,19 @@ def score_table(rows: Sequence[Mapping[str, Any]], keys: list[str]) -> pd.DataFr
         by_run = pd.DataFrame([scores(scoring.total(each)) for each in counts])
         blocks = intervals.stacked(counts, PLACE)
         interval = intervals.over_patches(blocks)
-        stages = {spec.run_id: spec for run in every for spec in run.spec.chain}
         row = dict(zip(keys, key, strict=True)) | {**by_run.mean(), **group.drop(columns=keys).mean()}
         row |= {"patches": len(counts[0]), "blocks": blocks.shape[1], "f1_low": interval.low, "f1_high": interval.high}
         row["f1_sd"] = by_order_and_seed(finished, by_run["f1"]).mean().std()
         row["seeds"] = len({run.spec.seed for run in finished})
-        row["converged"] = np.mean([run.converged for spec in stages.values() if (run := runs.find(spec))])
+        row["converged"] = converged(every)
         table.append(row | {"run_ids": join_ids([run.spec.run_id for run in every])})
     return pd.DataFrame(table).set_index(keys)
+
+
+def converged(finished: Sequence[Run]) -> float:
+    """Return the share of runs, with the stages that they start from, that have converged; NaN without runs."""
+    stages = (runs.find(spec) for spec in {spec for run in finished for spec in run.spec.chain})
+    return float(np.mean([float(run.converged) for run in stages if run] or [np.nan]))
 
 
 def order_of(run: Run) -> str:
