@@ -1,15 +1,17 @@
 """Engine: one optimisation step, as fast as the hardware allows, and the process settings around it.
 
 It is fast because of (each measured in ``benchmarks/engine.py``) bf16 where it is native, channels-last maps, an
-optimiser that updates all weights at once, and no value that the host waits for.
+optimiser that updates all weights at once, and no value that the host waits for; on a GPU, one launch a step.
 """
 
 import math
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +24,7 @@ from lmhld_nb.training.optimisers import OPTIMISERS
 from lmhld_nb.training.specs import Recipe
 
 Step = Callable[[Tensor, Tensor], Tensor]
+WARM_UP = 3  # batches of a shape before they are recorded: cuDNN chooses its kernels at the first
 
 
 def training_loss(model: nn.Module, images: Tensor, masks: Tensor, recipe: Recipe) -> Tensor:
@@ -67,10 +70,11 @@ def learning_rate(recipe: Recipe, epoch: int, done: float = 0.0) -> float:
 
 
 @contextmanager
-def settings(device: torch.device) -> Iterator[None]:
-    """Make a GPU the current one and let cuDNN choose its fastest kernels; undo both afterwards."""
+def settings(device: torch.device, alone: bool = True) -> Iterator[None]:
+    """Make a GPU the current one and, if a run has it ``alone``, let cuDNN try its kernels; undo both afterwards."""
     before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = device.type == "cuda"
+    # Runs that share a GPU tried them for 10 to 28 s each, and 32 channels gained nothing (benchmarks/README.md).
+    torch.backends.cudnn.benchmark = device.type == "cuda" and alone
     try:
         with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
             yield
@@ -100,15 +104,20 @@ def stop_on_signals() -> Iterator[Callable[[], int]]:
 
 
 def step_of(
-    model: nn.Module, optimiser: torch.optim.Optimizer, recipe: Recipe, pull: Callable[[float], None] | None = None
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    recipe: Recipe,
+    pull: Callable[[float], None] | None = None,
+    graphs: bool = False,
 ) -> Step:
     """Return a function for one step: images (N, bands, H, W), masks (N, 1, H, W) → loss, on the device.
 
     Gradients of micro-batches are summed: the step is that of the whole batch, except that batch normalisation sees
-    micro-batches. ``pull`` (`chains.consolidation`) is called with the learning rate at the end.
+    micro-batches. ``pull`` (`chains.consolidation`) is called with the learning rate at the end. With ``graphs`` what
+    computes gradients is `recorded`.
     """
 
-    def step(images: Tensor, masks: Tensor) -> Tensor:
+    def gradients(images: Tensor, masks: Tensor) -> Tensor:
         optimiser.zero_grad(set_to_none=True)
         total = torch.zeros((), device=images.device)
         size = recipe.micro_batch or len(images)
@@ -116,12 +125,53 @@ def step_of(
             share = training_loss(model, some, truth, recipe) * (len(some) / len(images))
             share.backward()
             total += share.detach()
+        return total
+
+    compute = recorded(gradients, [w for w in model.parameters() if w.requires_grad]) if graphs else gradients
+
+    def step(images: Tensor, masks: Tensor) -> Tensor:
+        total = compute(images, masks)
         optimiser.step()
         if pull is not None:
             pull(optimiser.param_groups[0]["lr"])
         return total
 
     return step
+
+
+def recorded(gradients: Step, trained: Sequence[nn.Parameter]) -> Step:
+    """Return ``gradients``, recorded as a CUDA graph for each shape of batch and replayed: one launch, not hundreds.
+
+    The optimiser's step is not part of it: a recorded one would keep its learning rate.
+    """
+    seen, graphs = Counter[torch.Size](), dict[torch.Size, Any]()
+    aside = torch.cuda.Stream(trained[0].device)
+
+    def compute(images: Tensor, masks: Tensor) -> Tensor:
+        shape = images.shape
+        seen[shape] += 1
+        if seen[shape] <= WARM_UP:
+            aside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(aside):
+                loss = gradients(images, masks)
+            torch.cuda.current_stream().wait_stream(aside)
+            return loss
+        if shape not in graphs:
+            graph, held = torch.cuda.CUDAGraph(), (images.clone(), masks.clone())
+            # All share the first one's memory: none is replayed while another's gradients are still needed.
+            pool = next(iter(graphs.values()))[0].pool() if graphs else None
+            with torch.cuda.graph(graph, pool, aside, "thread_local"):
+                loss = gradients(*held)
+            graphs[shape] = graph, held, loss, [weight.grad for weight in trained]
+        graph, held, loss, grads = graphs[shape]
+        for kept, new in zip(held, (images, masks), strict=True):
+            kept.copy_(new)
+        graph.replay()
+        for weight, grad in zip(trained, grads, strict=True):
+            weight.grad = grad
+        return loss
+
+    return compute
 
 
 @contextmanager

@@ -24,6 +24,7 @@ class Execution(Strict):
     progress: bool = True  # show a bar (or lines, see `config.progress_bar`)
     threads: Few = 1  # per training on the CPU
     runs_per_gpu: Few = 1  # trainings that share a GPU; more than 1 if small patches do not fill it
+    cuda_graphs: bool = False  # on a GPU: replay steps as graphs; not for networks that branch on values
     checkpoint_every: Count = 10  # epochs
 
 

@@ -41,10 +41,12 @@ def train(
     pull = None
     if spec.stage is not None and spec.stage.ewc:
         pull = chains.consolidation(run.model, spec.stage.ewc, earlier, recipe, run.device)
-    step = engine.step_of(run.model, run.optimiser, recipe, pull)
+    graphs = run.execution.cuda_graphs and run.device.type == "cuda"
+    step = engine.step_of(run.model, run.optimiser, recipe, pull, graphs)
     bar = progress_bar(recipe.epochs, spec.label, "epoch", run.execution.progress, state.epoch)
     memory = engine.memory_errors(folder, recipe.micro_batch or recipe.batch_size)
-    with engine.stop_on_signals() as stopped, engine.settings(run.device), memory, bar:
+    settings = engine.settings(run.device, execution.runs_per_gpu == 1)
+    with engine.stop_on_signals() as stopped, settings, memory, bar:
         while state.epoch < recipe.epochs:
             row = run.epoch(step, training, validation, stopped)
             if state.epoch % run.execution.checkpoint_every == 0 and state.epoch < recipe.epochs:
