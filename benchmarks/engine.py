@@ -4,10 +4,11 @@
 
 Same network, same published width, batches of 16. Ours and the plain loop (`benchmarks.plain`: fp32, NCHW, a DataLoader
 over patch files, `.item()` each step) take turns. MONAI's BasicUNet, if installed, runs in the plain loop too, beside
-our U-Net. On the CPU all cores compute and the size is 64 px; on CUDA all five sizes are measured, steps replayed as a
-CUDA graph, and for the networks named steps of a compiled network and several runs sharing the GPU. The matrix-product
-peak is measured on the same machine, and operations are counted by torch. Sizes are done one after another, so that a
-measurement cut off has all networks at the first ones.
+our U-Net. On the CPU all cores compute and the size is 64 px. On CUDA all five sizes are measured; ours are steps
+replayed as CUDA graphs, as in `paper`, beside steps launched kernel by kernel (`graph_gain`) and steps for which cuDNN
+has not tried its kernels (`tuning_gain`), and for the networks named steps of a compiled network and several runs
+sharing the GPU. The matrix-product peak is measured on the same machine, and operations are counted by torch. Sizes are
+done one after another, so that a measurement cut off has all networks at the first ones.
 """
 
 from __future__ import annotations
@@ -45,11 +46,12 @@ SIZES = {"cpu": (64,), "cuda": (32, 64, 128, 224, 256)}
 
 def made_patches(size: int, n: int) -> PatchSet:
     """Write a PatchSet of random 16-bit patches, 70 % of them for training."""
-    folder = common.SCRATCH / f"patches-{size}"
-    folder.mkdir(parents=True, exist_ok=True)
-    random = np.random.default_rng(0)
-    np.save(folder / "images.npy", random.integers(0, 3000, (n, 4, size, size), np.uint16))
-    np.save(folder / "masks.npy", (random.random((n, size, size)) < 0.2).astype(np.uint8))
+    folder = common.SCRATCH / f"patches-{size}-{n}"
+    if not folder.exists():  # another network's
+        folder.mkdir(parents=True)
+        random = np.random.default_rng(0)
+        np.save(folder / "images.npy", random.integers(0, 3000, (n, 4, size, size), np.uint16))
+        np.save(folder / "masks.npy", (random.random((n, size, size)) < 0.2).astype(np.uint8))
     split = np.where(np.arange(n) < 0.7 * n, "train", np.where(np.arange(n) < 0.9 * n, "val", "test"))
     pd.DataFrame({"scene": "made", "row": 0, "col": 0, "share": 0.2, "split": split}).to_csv(
         folder / "index.csv", index=False
@@ -88,31 +90,6 @@ def flops_of_step(name: str, size: int, width: int | None) -> float:
     return float(counter.get_total_flops())
 
 
-def graphed(step: engine.Step) -> engine.Step:
-    """Return ``step`` recorded as a CUDA graph at its first call and replayed from then on: one launch a step."""
-    recorded: list[tuple[torch.cuda.CUDAGraph, Tensor, Tensor, Tensor]] = []
-
-    def replay(images: Tensor, masks: Tensor) -> Tensor:
-        if not recorded:
-            aside = torch.cuda.Stream()
-            aside.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(aside):  # what is allocated and tuned at first must not be recorded
-                for _ in range(3):
-                    step(images, masks)
-            torch.cuda.current_stream().wait_stream(aside)
-            graph, held = torch.cuda.CUDAGraph(), (images.clone(), masks.clone())
-            with torch.cuda.graph(graph):
-                loss = step(*held)
-            recorded.append((graph, *held, loss))
-        graph, *held, loss = recorded[0]
-        for kept, new in zip(held, (images, masks), strict=True):
-            kept.copy_(new)
-        graph.replay()
-        return loss
-
-    return replay
-
-
 class Ours:
     """Our training loop, step by step."""
 
@@ -125,7 +102,7 @@ class Ours:
         channels_last: bool = True,
         width: int | None = None,
         compiled: bool = False,
-        as_graph: bool = False,
+        graphs: bool = False,
     ) -> None:
         torch.manual_seed(0)
         self.model = models.build(name, width=width).to(device)
@@ -137,9 +114,7 @@ class Ours:
                 self.model.supervised = torch.compile(self.model.supervised)
         self.batches = load_split([patches], "train", device)
         optimiser = engine.optimiser_of(self.model, recipe)
-        self.step = engine.step_of(self.model, optimiser, recipe)
-        if as_graph:
-            self.step = graphed(self.step)
+        self.step = engine.step_of(self.model, optimiser, recipe, graphs=graphs)
         self.channels_last = channels_last
         self.device, self.epoch, self.reading, self.loss = device, 0, 0.0, torch.zeros((), device=device)
         self.drawn = self._draw()
@@ -160,12 +135,24 @@ class Ours:
         self.loss += self.step(images, masks)
 
 
+def untuned(step: Callable[[], object], device: torch.device) -> Callable[[], object]:
+    """Return a step for which cuDNN does not try its kernels."""
+
+    def call() -> object:
+        with engine.settings(device, alone=False):
+            return step()
+
+    return call
+
+
 def plain_of(model: nn.Module, patches: PatchSet, device: torch.device, folder: Path) -> Callable[[], float]:
     """Return a step of the plain loop, computed as the architectures are told (no rearranged up-sampling)."""
     for module in model.modules():
         if isinstance(module, UpsampledConv):
             module.literal = True
-    files = plain.write_files(patches, "train", folder)
+    files = plain.PatchFiles(folder, patches.mean, patches.std)
+    if not len(files):  # else another network's
+        files = plain.write_files(patches, "train", folder)
     endless = plain.steps(model.to(device), plain.loader(files, RECIPE.batch_size, device), RECIPE, device)
     return lambda: next(endless)
 
@@ -211,7 +198,7 @@ def measure(
     steps = 10 if on_gpu else 3  # a turn
     # Enough on a GPU that the plain loop's reading processes need not start anew every few steps.
     patches = made_patches(size, 960 if on_gpu else 96)
-    ours = Ours(name, patches, device, width=width)
+    ours = Ours(name, patches, device, width=width, graphs=on_gpu)
     torch.manual_seed(0)
     runners: dict[str, Callable[[], object]] = {
         "ours": ours,
@@ -221,10 +208,11 @@ def measure(
         runners["monai"] = plain_of(monai, patches, device, common.SCRATCH / f"files-{size}")
     if name == "unet":  # what single choices are worth
         fp32 = RECIPE.model_copy(update={"precision": "fp32"})
-        runners["fp32"] = Ours(name, patches, device, fp32, width=width)
-        runners["contiguous"] = Ours(name, patches, device, channels_last=False, width=width)
+        runners["fp32"] = Ours(name, patches, device, fp32, width=width, graphs=on_gpu)
+        runners["contiguous"] = Ours(name, patches, device, channels_last=False, width=width, graphs=on_gpu)
     if on_gpu:
-        runners["graph"] = Ours(name, patches, device, width=width, as_graph=True)
+        runners["launched"] = Ours(name, patches, device, width=width)
+        runners["untuned"] = untuned(Ours(name, patches, device, width=width, graphs=True), device)
     if compiled:
         runners["compiled"] = Ours(name, patches, device, width=width, compiled=True)
     took = alternated(runners, rounds, steps, device)
@@ -247,7 +235,8 @@ def measure(
         "times_monai": ratio.get("monai", np.nan),
         "bf16_gain": ratio.get("fp32", np.nan),
         "channels_last_gain": ratio.get("contiguous", np.nan),
-        "graph_gain": 1 / ratio.get("graph", np.nan),
+        "graph_gain": ratio.get("launched", np.nan),
+        "tuning_gain": ratio.get("untuned", np.nan),
         "compile_gain": 1 / ratio.get("compiled", np.nan),
         "data_share": np.nan if on_gpu else reading,  # on a GPU the host only asks for the data
         "tflops": achieved,
@@ -258,7 +247,7 @@ def measure(
 
 
 def shared_rate(name: str, patches: PatchSet, processes: int) -> float:
-    """Return the patches a second of several runs on one GPU together."""
+    """Return the patches a second of several runs on one GPU together, each with steps replayed as graphs."""
     context = multiprocessing.get_context("spawn")
     start = context.Manager().Barrier(processes)
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
@@ -268,7 +257,7 @@ def shared_rate(name: str, patches: PatchSet, processes: int) -> float:
 def _one_of_several(name: str, patches: PatchSet, start: Barrier) -> float:
     device = torch.device("cuda")
     with engine.settings(device):
-        ours = Ours(name, patches, device)
+        ours = Ours(name, patches, device, graphs=True)
         for _ in range(20):
             ours()
         start.wait()  # none measures while another still warms up
@@ -288,6 +277,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--width", type=int, help="of the first level; default: as published")
     parser.add_argument("--side", type=int, default=8192 if device.type == "cuda" else 3072, help="of the matrices")
+    parser.add_argument("--name", default="engine", help="of the table")
     for what in ("compile", "shared"):
         parser.add_argument(f"--{what}", default="unet" if device.type == "cuda" else "", help="networks, with commas")
     arguments = parser.parse_args()
@@ -304,14 +294,14 @@ def main() -> None:
             # Saved after each case, so that the rows so far survive when the rest is cut off.
             compiled = name in arguments.compile.split(",")
             row = measure(name, size, arguments.rounds, device, peaks, arguments.width, compiled)
-            if name in arguments.shared.split(",") and size <= 64:
-                for processes in (2, 4):
-                    row[f"shared_by_{processes}"] = shared_rate(name, made_patches(size, 960), processes) / float(
-                        row["patches_per_s"]
-                    )  # type: ignore[arg-type]
+            if name in arguments.shared.split(","):
+                for processes in (2, 8):
+                    rate = shared_rate(name, made_patches(size, 960), processes)
+                    row[f"shared_by_{processes}"] = rate / float(row["patches_per_s"])  # type: ignore[arg-type]
             rows.append(row)
-            common.save(pd.DataFrame(rows), "engine", device, show=len(rows) == len(cases))
-    shutil.rmtree(common.SCRATCH, ignore_errors=True)
+            common.save(pd.DataFrame(rows), arguments.name, device, show=len(rows) == len(cases))
+    for folder in (*common.SCRATCH.glob("patches-*"), *common.SCRATCH.glob("files-*")):
+        shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

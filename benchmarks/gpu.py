@@ -1,26 +1,29 @@
-"""All that a GPU has to settle, in one call that may be cut off: the CUDA tests, rates, hours, an edition and a map.
+"""All that a GPU has to settle, in one call that may be cut off: the CUDA tests, rates, hours, a map and an edition.
 
     python -m benchmarks.gpu --out FOLDER [--budget 600] [--steps tests engine …] [--profile edition] [--width 32]
 
-Steps stand in the order of what most depends on them. Each gets a share of the time that is left, is stopped where it
-takes longer, and writes its tables into ``--out`` as it goes. One line per step says how it ended; summary.csv holds
-these lines, log.txt all that was printed. ``--tiny`` rehearses everything in a minute, without a GPU as well.
+Each step gets a share of the time that is left, is stopped where it takes longer, and writes its tables into ``--out``
+as it goes; the last, the edition, takes all that is left. One line per step says how it ended; summary.csv holds these
+lines, log.txt all that was printed. ``--tiny`` rehearses everything in a minute, without a GPU as well.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pandas as pd
 import yaml
 
+from benchmarks import common
 from lmhld_nb import sources
 from lmhld_nb.config import ROOT
 from lmhld_nb.experiments import load, open_study
@@ -30,17 +33,21 @@ sys.path.append(str(ROOT / "tools"))
 
 import write_records
 
-SHARES = {"tests": 10, "engine": 45, "projection": 3, "edition": 27, "mapping": 15}  # of the budget, in per cent
+# Of the budget, in per cent.
+SHARES = {"tests": 8, "engine": 34, "projection": 2, "mapping": 14, "choices": 12, "edition": 30}
 GRACE = 20  # seconds between being asked to stop and being killed
+ALONE = ["--compile", "", "--shared", ""]
 TINY = {
-    "engine": ["--sizes", "32", "--rounds", "1", "--width", "8", "--side", "64", "--compile", "", "--shared", ""],
+    "engine": ["--sizes", "32", "--rounds", "1", "--width", "8", "--side", "64", *ALONE],
     "mapping": ["--side", "512", "--rounds", "1", "--widths", "2", "--size", "64", "--keep"],
+    "choices": ["--models", "unet", "--sizes", "32", "--rounds", "1", "--width", "8", "--side", "64", *ALONE],
     "edition": ["--workers", "1"],
 }
-# The sizes of the goals first; two rounds, for twelve minutes have no room for more.
+# 20 s a network and size, most of it for cuDNN to try kernels; two rounds, for twelve minutes have no room for more.
 FULL = {
-    "engine": ["--sizes", "224,32,64,128", "--rounds", "2"],
-    "mapping": ["--side", "10000", "--rounds", "1", "--widths", "64", "16"],
+    "engine": ["--sizes", "32,64,128,224", "--rounds", "2", *ALONE],
+    "mapping": ["--side", "10000", "--rounds", "1", "--widths", "64"],
+    "choices": ["--models", "unet", "--sizes", "32,224", "--rounds", "2"],  # compiled, and several runs side by side
     "edition": [],
 }
 
@@ -57,7 +64,7 @@ def gpu_profile(name: str, width: int, runs_per_gpu: int, folder: Path) -> Path:
     content = yaml.safe_load(source.read_text(encoding="utf-8"))
     content |= {"name": f"{content['name']}-gpu", "portable": False, "width": dict.fromkeys(content["models"], width)}
     content["recipe"] |= {"precision": "auto"}
-    content["execution"] = {"runs_per_gpu": runs_per_gpu}
+    content["execution"] = {"runs_per_gpu": runs_per_gpu, "cuda_graphs": True}
     path = folder / f"{content['name']}.yaml"
     path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     return path
@@ -93,6 +100,25 @@ def limited(command: Sequence[str], limit: float, log: Path) -> str:
             return "cut off"
 
 
+@contextmanager
+def shared_context(folder: Path) -> Iterator[None]:
+    """Let processes compute on the GPU at the same time, not in turns, if NVIDIA's Multi-Process Service is there."""
+    if not (service := shutil.which("nvidia-cuda-mps-control")):
+        yield
+        return
+    places = {f"CUDA_MPS_{what}_DIRECTORY": str(folder / f"mps-{what.lower()}") for what in ("PIPE", "LOG")}
+    for place in places.values():
+        Path(place).mkdir(parents=True, exist_ok=True)
+    os.environ |= places
+    subprocess.run([service, "-d"], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([service], input=b"quit\n", check=True)
+        for name in places:
+            del os.environ[name]
+
+
 def main() -> None:
     """Do the steps, one after another."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -101,7 +127,8 @@ def main() -> None:
     parser.add_argument("--steps", nargs="+", choices=SHARES, default=list(SHARES))
     parser.add_argument("--profile", default="edition", help="name or YAML file")
     parser.add_argument("--width", type=int, default=32)
-    parser.add_argument("--runs-per-gpu", type=int, default=8)
+    parser.add_argument("--runs-per-gpu", type=int, default=12)
+    parser.add_argument("--mps", action="store_true", help="runs share the GPU by NVIDIA's Multi-Process Service")
     parser.add_argument("--tiny", action="store_true")
     options = parser.parse_args()
     began, out, rows = time.monotonic(), options.out.resolve(), []
@@ -113,15 +140,17 @@ def main() -> None:
         "tests": ["pytest", "-q", "-m", "gpu", *gpu_tests()],
         "engine": ["benchmarks.engine", *arguments["engine"]],
         "projection": ["benchmarks.projection"],
-        "edition": ["lmhld_nb.cli", "run", str(profile), "--quiet", *arguments["edition"]],
         "mapping": ["benchmarks.mapping", *arguments["mapping"]],
+        "choices": ["benchmarks.engine", "--name", "engine-choices", *arguments["choices"]],
+        "edition": ["lmhld_nb.cli", "run", str(profile), "--quiet", *arguments["edition"]],
     }
     log = out / "log.txt"
     for position, step in enumerate(options.steps):
         left, start = options.budget - (time.monotonic() - began), time.monotonic()
         limit = max(1, left * SHARES[step] / sum(SHARES[later] for later in options.steps[position:]))
         size = log.stat().st_size if log.exists() else 0
-        state = limited([sys.executable, "-m", *commands[step]], limit, log)
+        with shared_context(common.SCRATCH) if options.mps and step == "edition" else nullcontext():
+            state = limited([sys.executable, "-m", *commands[step]], limit, log)
         if step == "edition":
             says = collect(profile, out)
         else:

@@ -53,8 +53,9 @@ def test_what_a_gpu_has_to_settle_is_rehearsed(benchmark, tiny, tmp_path, monkey
     summary = pd.read_csv(out / "summary.csv", index_col="step")
     assert list(summary.index) == list(gpu.SHARES) and set(summary["state"]) == {"done"}
     assert [Path(path).name for path in gpu.gpu_tests()] == ["test_engine.py", "test_mapping.py"]
-    (engine,), (hours,), (mapped,) = (out.glob(f"{name}--*.csv") for name in ("engine", "projection", "mapping"))
-    assert len(pd.read_csv(engine)) == 2 and len(pd.read_csv(hours)) == 4 and len(pd.read_csv(mapped)) == 1
+    for name, rows in (("engine", 2), ("projection", 4), ("mapping", 1), ("engine-choices", 1)):
+        (table,) = out.glob(f"{name}--*.csv")
+        assert len(pd.read_csv(table)) == rows
     assert len(records.read(out / "records.tar.xz", "tiny-gpu").runs) == 2
     assert summary["says"]["edition"].startswith("2 of 2 runs")
 
