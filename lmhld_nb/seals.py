@@ -29,8 +29,12 @@ def digest_once(path: Path) -> str:
 
 def sealed(content: Mapping[str, Any], folder: Path, names: Iterable[str]) -> dict[str, Any]:
     """Return ``content`` with the digests of files in ``folder``, and its own; raises OSError."""
-    content = {**content, "files": {name: digest_of(folder / name) for name in names}}
-    record = json.loads(json.dumps(content), parse_constant=lambda _: None)  # as `config.write_json` does
+    return sealed_with(content, {name: digest_of(folder / name) for name in names})
+
+
+def sealed_with(content: Mapping[str, Any], digests: Mapping[str, str]) -> dict[str, Any]:
+    """Return ``content`` with the digests of its files by name, and its own; what is no number becomes None."""
+    record = json.loads(json.dumps({**content, "files": digests}), parse_constant=lambda _: None)
     return {**record, "seal": seal_of(record)}
 
 

@@ -1,5 +1,6 @@
 """Records: the same bytes from the same runs, refused where anything is wrong, a store in which nothing is trained."""
 
+import hashlib
 import io
 import json
 import lzma
@@ -21,9 +22,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import refuses
 
-from lmhld_nb import cli, runs
+from lmhld_nb import cli, runs, seals
 from lmhld_nb.book import chapters
 from lmhld_nb.config import runs_dir, workdir
+from lmhld_nb.evaluation import Confusion
 from lmhld_nb.experiments import Study, examples, load, open_study, single
 from lmhld_nb.experiments.plan import plan, plan_table
 from lmhld_nb.runs import Run, records, runner
@@ -117,6 +119,18 @@ def test_columns_give_back_any_table_of_counts_and_take_nothing_else(rows, other
         assert len(records.table(other.encode())) <= 2 * len(other) + 1
 
 
+@given(st.dictionaries(WORD, st.none() | st.text() | st.tuples(*[st.integers(0, 9)] * 4)), st.binary())
+def test_what_is_left_out_of_a_sealed_record_comes_back(content, other):
+    scored = {key: Confusion(*value).as_dict() if isinstance(value, tuple) else value for key, value in content.items()}
+    record = seals.sealed_with({"nested": scored}, {"a": hashlib.sha256(other).hexdigest()})
+    text = (json.dumps(record, indent=1) + "\n").encode()
+    packed = write_records.abridged(text, {"a": other})
+    assert records.unabridged(packed, {"a": other}) == text and b"seal" not in packed and b"precision" not in packed
+    for damaged in (text.replace(b"nested", b"rested"), text[:-3], b"{}", other):
+        assert not write_records.abridged(damaged, {"a": other})
+    assert not write_records.abridged(text, {"a": other + b"1"}) and not write_records.abridged(text, {})
+
+
 def first_run(members: dict[str, bytes]) -> str:
     return next(name for name in members if name.endswith("/metrics.json")).partition("/")[0]
 
@@ -143,7 +157,7 @@ def an_array_that_grows(members: dict[str, bytes]) -> None:
 
 
 @pytest.mark.parametrize(("edit", "fit", "message"), [
-    (changed_manifest(version=1), False, "records of version 1, this is version 3; get the records that belong"),
+    (changed_manifest(version=1), False, "records of version 1, this is version 4; get the records that belong"),
     (changed_manifest(profile="mini"), False, "records of profile 'mini', not of 'tiny'; get the file again, or"),
     (changed_manifest(runs={}), False, "its files do not match their digest; get the file again"),
     (changed_manifest(runs=[]), False, "damaged, or no records"),
@@ -157,6 +171,8 @@ def an_array_that_grows(members: dict[str, bytes]) -> None:
     (replaced("RUN/shown/x.npz"), True, "damaged, or no records"),
     (replaced("RUN/spec.json.columns"), False, "columns' twice, or as no file"),
     (replaced("x.columns", b""), False, "damaged, or no records (not enough values"),
+    (replaced("RUN/metrics.json.brief"), False, "metrics.json.brief' twice"),
+    (replaced("x.brief", b"{}"), False, "damaged, or no records ('files')"),
     *(
         (replaced(name), True, "holds '")
         for name in (

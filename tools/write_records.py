@@ -10,12 +10,25 @@ import tarfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lmhld_nb.config import UserError, atomic_path, cannot_read
-from lmhld_nb.runs.records import COLUMNS, MANIFEST, RUN_FILES, VERSION, Files, Records, digest, table
+from lmhld_nb.runs.records import (
+    BRIEF,
+    COLUMNS,
+    MANIFEST,
+    RUN_FILES,
+    VERSION,
+    Files,
+    Records,
+    digest,
+    table,
+    unabridged,
+)
 from lmhld_nb.runs.store import SHOWN, Run
+from lmhld_nb.training.scoring import COUNTS
 
 UNROUNDED = re.compile(rb"(?<![\d.])(?=[\d.]*\.)(?:[0.]*[1-9](?:\.?\d){6,})(?!\d)")
 """A number of more than six digits, which `training.scoring.write` does not write."""
@@ -36,8 +49,8 @@ def write(target: Path, recorded: Records) -> None:
     members = {MANIFEST: (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()}
     for run_id, files in recorded.runs.items():
         for name, content in files.items():
-            packed = columns(content)
-            members[f"{run_id}/{name}{COLUMNS if packed else ''}"] = packed or content
+            packed, short = columns(content), abridged(content, files) if name.endswith(".json") else b""
+            members[f"{run_id}/{name}{COLUMNS if packed else BRIEF if short else ''}"] = packed or short or content
     unpacked = io.BytesIO()
     with tarfile.open(fileobj=unpacked, mode="w") as archive:
         for name, content in sorted(members.items(), key=_place):
@@ -65,6 +78,25 @@ def columns(text: bytes) -> bytes:
         if table(packed) == text:
             return packed
     return b""
+
+
+def abridged(text: bytes, files: Files) -> bytes:
+    """Return a sealed record in the form that `records.unabridged` reads; empty for what it would not give back."""
+    with suppress(ValueError, LookupError, TypeError, AttributeError):
+        record = json.loads(text)
+        short = {**_unscored(record), "files": list(record["files"])}
+        packed = json.dumps({key: value for key, value in short.items() if key != "seal"}, indent=1).encode()
+        if unabridged(packed, files) == text:
+            return packed
+    return b""
+
+
+def _unscored(value: Any) -> Any:
+    """Leave out what `Confusion` computes from counts."""
+    if not isinstance(value, dict):
+        return value
+    kept = COUNTS if set(COUNTS) < set(value) else value
+    return {key: _unscored(value[key]) for key in kept}
 
 
 def _loose(packed: bytes) -> bytes:

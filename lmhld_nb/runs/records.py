@@ -2,7 +2,8 @@
 
 ``records.tar.xz`` holds RUN_ID/FILE for each run, and records.json: the version, the profile, and a digest of the files
 of each run. They are read here and written by ``tools/write_records.py``, such that they compress well: files of the
-same name are adjacent, and a table of counts, FILE.columns, is stored by columns (`table`).
+same name are adjacent, a table of counts, FILE.columns, is stored by columns (`table`), and FILE.brief lacks what
+follows from the rest (`unabridged`).
 """
 
 import hashlib
@@ -20,14 +21,16 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from lmhld_nb import seals
 from lmhld_nb.config import ROOT, UserError, atomic_path, cannot_read, printable, runs_dir
+from lmhld_nb.evaluation.counts import Confusion
 from lmhld_nb.runs.store import RECORDED, SHOWN, Busy, lock
 from lmhld_nb.training import scoring
 
 MANIFEST = "records.json"
-VERSION = 3
-READABLE = (2, VERSION)  # version 2 had no columns
-COLUMNS = ".columns"
+VERSION = 4
+READABLE = (2, 3, VERSION)  # version 2 had no columns, and both nothing brief
+COLUMNS, BRIEF = ".columns", ".brief"
 LARGEST = 200_000_000  # bytes, unpacked
 _REQUIRED = ("spec.json", "history.csv", "metrics.json", scoring.PATCHES_FILE)
 RUN_FILES = (*_REQUIRED, "environment.json", scoring.WHOLE_AREA_FILE, scoring.WINDOWS_FILE)
@@ -121,7 +124,29 @@ def _unpacked(path: Path) -> Files:
             if file is None or name in content:
                 raise ValueError(f"holds {entry.name!r} twice, or as no file")
             content[name] = file.read() if name == entry.name else table(file.read())
+    for brief in [name for name in content if name.endswith(BRIEF)]:
+        folder, name = f"{brief.partition('/')[0]}/", brief.removesuffix(BRIEF)
+        if name in content:
+            raise ValueError(f"holds {brief!r} twice")
+        files = {path.removeprefix(folder): data for path, data in content.items() if path.startswith(folder)}
+        content[name] = unabridged(content.pop(brief), files)
     return content
+
+
+def unabridged(brief: bytes, files: Mapping[str, bytes]) -> bytes:
+    """Return a sealed record (`seals`) stored without its seal, its files' digests and the scores of its counts."""
+    record = _scored(json.loads(brief))
+    digests = {name: hashlib.sha256(files[name]).hexdigest() for name in record.pop("files")}
+    return (json.dumps(seals.sealed_with(record, digests), indent=1) + "\n").encode()
+
+
+def _scored(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if list(value) != scoring.COUNTS:
+        return {key: _scored(each) for key, each in value.items()}
+    counts = Confusion(**value)
+    return {**value, "precision": counts.precision, "f1": counts.f1, "recall": counts.recall}
 
 
 def table(columns: bytes) -> bytes:
