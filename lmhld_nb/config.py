@@ -83,8 +83,7 @@ def each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def listed(names: Iterable[str] | str) -> tuple[str, ...]:
     """Return the names of a list or a comma-separated text, stripped, without empty ones."""
-    words = names.split(",") if isinstance(names, str) else names
-    return tuple(word.strip() for word in words if word.strip())
+    return tuple(word.strip() for word in (names.split(",") if isinstance(names, str) else names) if word.strip())
 
 
 def safe_name(text: str, what: str) -> str:

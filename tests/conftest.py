@@ -13,8 +13,9 @@ from hypothesis import settings
 from made import blobs, scene
 from mapped import write_weights
 
+import lmhld_nb as lm
 from lmhld_nb import cli, config, patches, sources
-from lmhld_nb.experiments import load, open_study, single
+from lmhld_nb.experiments import Study, load, open_study, single
 from lmhld_nb.patches.patch_sets import PatchSpec
 from lmhld_nb.runs import runner
 from lmhld_nb.training.hardware import Execution
@@ -78,6 +79,12 @@ def tiny(twin_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     path = tmp_path / "tiny.yaml"
     path.write_text(TINY, encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def book(tiny: Path) -> Study:
+    """The book of the two-area profile, as chapters open it."""
+    return lm.open(str(tiny))
 
 
 @pytest.fixture

@@ -82,8 +82,7 @@ def test_background_leaves_the_other_patches_where_they_are(study, split):
     base, background = (runs.patch_set(spec, progress=False) for spec in pair)
     columns = ["scene", "row", "col", "share", "split"]
     is_kept = background.index["share"] >= base.spec.min_share
-    kept = background.index[is_kept].reset_index(drop=True)
-    pd.testing.assert_frame_equal(kept[columns], base.index[columns])
+    pd.testing.assert_frame_equal(background.index[is_kept].reset_index(drop=True)[columns], base.index[columns])
     added = background.index[~is_kept]
     assert len(added) == base.dropped["share"] > 0 and background.dropped["share"] == 0
     assert set(added["split"]) == {"train", "val", "test"}
@@ -117,8 +116,7 @@ def test_the_weight_of_dropped_windows_runs_from_patches_to_the_whole_area(study
     alarms = test["fp"] / (test["fp"] + test["tn"]), base[1].metrics["test"]["fp"] / (pixels - test["tp"] - test["fn"])
     assert without_dropped.loc["as in the paper", "false_alarms"] == pytest.approx(np.mean(alarms))
     assert tabled.prevalence_table(base, []).empty
-    landslide = (tested["base_tp"] + tested["base_fn"]) @ tested["weight"]
-    share = landslide / (tested["weight"].sum() * 32**2)
+    share = (tested["base_tp"] + tested["base_fn"]) @ tested["weight"] / (tested["weight"].sum() * 32**2)
     assert natural["prevalence"].item() == pytest.approx(share)
     assert share < without_dropped.loc["as in the paper", "prevalence"]
 
@@ -182,7 +180,7 @@ def test_part_is_compared_at_several_epochs(study):
     for epochs, of in groups.items():
         finished[epochs] = {name: [make(spec.chain, False)[-1] for spec in group] for name, group in of.items()}
     table = tabled.epochs_table(finished)
-    single_f1 = scoring.total(pd.concat([runs.test_patches(run) for run in finished[2]["single"]])).f1
+    single_f1 = scoring.total(pd.concat([runs.store.test_patches(run) for run in finished[2]["single"]])).f1
     assert table.loc[(2, "single"), "f1"] == pytest.approx(single_f1, nan_ok=True)
     gap = table.loc[(2, "part"), "f1"] - table.loc[(2, "mix"), "f1"]
     assert table.loc[(2, "mix"), "part_minus"] == pytest.approx(gap, nan_ok=True)

@@ -82,8 +82,7 @@ def test_a_chapter_is_executed_tidily_and_the_same_again(tmp_path):
     tags = [cell.metadata.get("tags") for cell in notebook.cells if cell.metadata]
     assert tags == [["parameters"], ["injected-parameters"], ["own"]]
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    texts = [output.get("text", output.get("data")) for output in outputs]
-    assert texts == ["3 ['x']\n", {"text/plain": "[3, 3]"}]
+    assert [output.get("text", output.get("data")) for output in outputs] == ["3 ['x']\n", {"text/plain": "[3, 3]"}]
 
 
 def test_a_failing_cell_is_reported_and_kept_beside_the_missing_target(tmp_path):

@@ -98,8 +98,7 @@ def test_values_that_are_no_labels_are_refused(tmp_path, path, own, codes, messa
     line = refuses(message, mapping.scene_of_file, path, BANDS, truth=truth)
     if "rio calc" in line:
         told(line, tmp_path)
-        described = mapping.scene_of_file(path, BANDS, truth=tmp_path / "codes.tif")
-        assert (read_all(described)[1] == MASK).all()
+        assert (read_all(mapping.scene_of_file(path, BANDS, truth=tmp_path / "codes.tif"))[1] == MASK).all()
     refuses(message, own, folder_of(tmp_path / "set", read(truth)))
 
 
@@ -141,8 +140,7 @@ def test_a_layer_and_a_filter_choose_polygons(tmp_path, path):
 def test_a_data_set_takes_a_layer_and_a_filter_too(tmp_path, own):
     folder = folder_of(tmp_path / "set")
     write_polygons(folder / "a.gpkg", MASK)
-    labels = 'polygons: "{id}.gpkg", layer: a, where: "id >= 0"'
-    (scene,) = own(folder, labels=labels).scenes
+    (scene,) = own(folder, labels='polygons: "{id}.gpkg", layer: a, where: "id >= 0"').scenes
     assert (scene.layer, scene.where) == ("a", "id >= 0") and (read_all(scene)[1] == MASK).all()
 
 
@@ -229,8 +227,7 @@ def test_tiles_are_judged_by_the_bands_that_are_read_as_one_file_is(tmp_path):
     beside = write_tif(tmp_path / "b.tif", IMAGE, transform=TRANSFORM * Affine.translation(64, 0), nodata=0)
     for others, metres, valid in (([], None, 3996), ([], 1.5, 3996), ([beside], None, 8092)):
         made = mapping.scene_of_file(files[0], BANDS, others=others)
-        report = draw(made, visible, tmp_path / "map", others, resolution=metres)
-        assert report["valid_px"] == valid
+        assert draw(made, visible, tmp_path / "map", others, resolution=metres)["valid_px"] == valid
 
 
 # Arrays
@@ -244,8 +241,7 @@ def matlab(path: Path, **arrays: np.ndarray) -> None:
 
 
 def test_arrays_of_matlab_73_and_in_groups_are_read_as_they_were_written(tmp_path, own):
-    wide = np.hstack([IMAGE.transpose(1, 2, 0)] * 2)[:, :96]
-    matlab(tmp_path / "m/images/a.mat", image=wide)
+    matlab(tmp_path / "m/images/a.mat", image=np.hstack([IMAGE.transpose(1, 2, 0)] * 2)[:, :96])
     matlab(tmp_path / "m/masks/a.mat", mask=np.hstack([CODES] * 2)[:, :96])
     assert "64×96×4" in sources.check(tmp_path / "m/images/a.mat")
     values, labels, _ = read_all(own(tmp_path / "m", "channels: last", suffix="mat").scenes[0])
@@ -316,8 +312,7 @@ def test_a_scene_without_a_place_on_earth_is_refused_with_a_command_that_mends_i
 
 def test_a_mask_on_another_grid_is_refused_with_a_command_that_mends_it(tmp_path, path):
     truth = write_tif(tmp_path / "the truth.tif", np.pad(CODES, 8), transform=TRANSFORM * Affine.translation(-8, -8))
-    line = refuses("80×80 pixels", read_all, mapping.scene_of_file(path, BANDS, truth=truth))
-    told(line.split(")")[0], tmp_path)
+    told(refuses("80×80 pixels", read_all, mapping.scene_of_file(path, BANDS, truth=truth)).split(")")[0], tmp_path)
     assert (read_all(mapping.scene_of_file(path, BANDS, truth=tmp_path / "aligned.tif"))[1] == MASK).all()
 
 
@@ -365,8 +360,7 @@ def test_a_split_without_masks_is_left_out_and_a_missing_mask_is_not(tmp_path, o
     layout = tmp_path / "layout.yaml"
     layout.write_text(f'parts: [{{images: "{{split}}/images/{{id}}.tif", {pattern}}}]')
     own(folder_of(tmp_path / "other"))
-    adopted = sources.get("own", tmp_path / "set", False, layout)
-    assert [scene.split for scene in adopted.scenes] == ["train"]
+    assert [scene.split for scene in sources.get("own", tmp_path / "set", False, layout).scenes] == ["train"]
     assert "no masks in this split" in capsys.readouterr().err
     write_tif(tmp_path / "set/train/images/b.tif", IMAGE)
     refuses("1 of 2 images have none", sources.get, "own", tmp_path / "set", False, layout)

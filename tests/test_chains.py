@@ -97,8 +97,7 @@ def test_fresh_is_drawn_anew_at_every_stage_and_finetune_starts_from_the_parent(
     drawn = stored.copy_of(network)
     chains.start_from_parent(network, chain[2].stage, folder / chain[1].run_id / "weights.safetensors")
     for name, group in chains.layer_groups(network).items():
-        source = drawn if group in chains.INPUT else parent
-        assert torch.equal(network.state_dict()[name], source[name]), name
+        assert torch.equal(network.state_dict()[name], (drawn if group in chains.INPUT else parent)[name]), name
     assert len({chains.seed_of(spec) for spec in chain}) == 3
 
 
@@ -111,8 +110,7 @@ def test_an_area_is_seen_through_the_input_convolution_of_its_own_stage(stages, 
     changed = {name for name, value in network.state_dict().items() if not torch.equal(before[name], value)}
     assert changed == {name for name, group in chains.layer_groups(network).items() if group in chains.INPUT}
     counts, _ = scoring.patch_counts(network, load_split(sets_of(chain[0]), "test", CPU), RECIPE)
-    scores = metrics[2]["earlier_own_input"][chain[0].run_id]["area_0"]
-    assert scoring.total(counts) == Confusion.from_dict(scores)
+    assert scoring.total(counts) == Confusion.from_dict(metrics[2]["earlier_own_input"][chain[0].run_id]["area_0"])
 
 
 def test_a_stage_starts_from_a_network_like_itself_alone(stages, tmp_path):

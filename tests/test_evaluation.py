@@ -183,8 +183,7 @@ def table(*rows):
 
 def test_landslides_count_in_their_class_if_half_covered_and_pooled_counts_are_added():
     truth = table((10, 10, 5), (10, 10, 4), (11, 4, 2), (200, 200, 200), (5, 0, 0))
-    mapped = table((250, 250, 205), (3, 3, 1))
-    counts = objects.by_size(truth, mapped, 10.0)
+    counts = objects.by_size(truth, table((250, 250, 205), (3, 3, 1)), 10.0)
     columns = ["area_m2", "landslides", "detected", "mapped", "mapped_false"]
     assert counts[columns].to_numpy().tolist() == [
         ["< 100", 0, 0, 1, 1], ["100–300", 3, 2, 0, 0], ["1,000–3,000", 1, 1, 1, 0],
@@ -285,8 +284,7 @@ def test_weights_change_what_counts() -> None:
         mixed = intervals.mixed((kept, dropped), (1.0, weight), **FEW)
         assert mixed["precision"].value == pytest.approx(precision)
         assert mixed["recall"] == pytest.approx((50 / 60,) * 3)
-    none = intervals.mixed((kept, dropped[:, :0]), (1.0, 1.0), **FEW)
-    assert none["precision"].value == pytest.approx(50 / 60)
+    assert intervals.mixed((kept, dropped[:, :0]), (1.0, 1.0), **FEW)["precision"].value == pytest.approx(50 / 60)
 
 
 def test_too_little_has_no_interval():

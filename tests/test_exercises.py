@@ -147,9 +147,8 @@ def notebook_of(*cells: nbformat.NotebookNode) -> nbformat.NotebookNode:
     ([QUESTION, SOLUTION, CHECK] * 2, "'### Exercise 1: a title': expected exercise 2; number them from 1"),
 ])  # fmt: skip
 def test_cells_in_the_wrong_order_are_reported(cells, message):
-    notebook = notebook_of(*cells)
     for read in (exercises, student):
-        refuses(f"^{re.escape(message)}", read, notebook)
+        refuses(f"^{re.escape(message)}", read, notebook_of(*cells))
 
 
 def test_copies_are_written_all_or_none_and_never_over_somebody_s_work(tmp_path):

@@ -118,8 +118,7 @@ def test_profiles_are_narrowed(study: Study) -> None:
      "no scene is as large as the candidate sizes 4096"),
 ])  # fmt: skip
 def test_an_experiment_that_would_stay_empty_is_refused(tiny: Path, old: str, new: str, message: str) -> None:
-    path = rewrite(tiny, old, new)
-    refuses(re.escape(message), lambda: plan(open_study(load(path), progress=False)))
+    refuses(re.escape(message), lambda: plan(open_study(load(rewrite(tiny, old, new)), progress=False)))
 
 
 def test_areas_and_patch_sizes_follow_the_data_set_and_the_rule(study: Study) -> None:
@@ -165,8 +164,7 @@ def test_the_published_recipe_has_the_runs_of_the_paper(study: Study) -> None:
     assert counts == expected
     paper_runs = [entry for entry in planned if not {"recipe", "beyond", "leave_one_out"} & set(entry.experiments)]
     assert {entry.spec.recipe.batch_size for entry in paper_runs} == {16}
-    sizes = {(entry.areas, entry.spec.data[0].size) for entry in planned if "1" in entry.experiments}
-    assert len(sizes) == 7 * 3
+    assert len({(entry.areas, entry.spec.data[0].size) for entry in planned if "1" in entry.experiments}) == 7 * 3
 
 
 def test_missing_runs_are_skipped_trained_or_an_error(study: Study, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,8 +39,7 @@ def test_a_copied_file_alone_maps_as_the_run(spec: RunSpec, tmp_path: Path, monk
         monkeypatch.setenv(name, str(empty))
     monkeypatch.chdir(empty)
     report = draw(scene, Path("net.safetensors"), Path("out"), resolution="trained")
-    probabilities = (read(folder / "probability.tif") for folder in (empty / "out", tmp_path / "run"))
-    assert np.array_equal(*probabilities)
+    assert np.array_equal(*(read(folder / "probability.tif") for folder in (empty / "out", tmp_path / "run")))
     assert report["run_id"] == spec.run_id and report["resampled"]
 
 
@@ -90,7 +89,6 @@ def test_what_cannot_be_exported_is_refused(spec: RunSpec, tmp_path: Path, monke
     monkeypatch.setattr(safetensors.torch, "save_file", Mock(side_effect=FULL_DISK))
     refuses(r"net\.safetensors: cannot be written \(.*No space left", exports.export, spec.run_id, out)
     assert list((tmp_path / "new").iterdir()) == []
-    folder = runs_dir() / spec.run_id
     for name, text in (("spec", "{}"), ("metrics", "{")):
-        (folder / f"{name}.json").write_text(text)
+        (runs_dir() / spec.run_id / f"{name}.json").write_text(text)
         refuses(f"{spec.run_id}: damaged .*; make the run again", exports.export, spec.run_id, out)

@@ -17,11 +17,6 @@ from lmhld_nb.experiments import EXPERIMENTS, single
 from lmhld_nb.plots import style
 
 
-@pytest.fixture
-def book(tiny):
-    return lm.open(str(tiny))
-
-
 @pytest.mark.parametrize("areas", [["gorkha"], "gorkha", " gorkha, "])
 def test_a_book_is_opened_whole_or_narrowed(tiny, areas):
     whole, narrowed = lm.open(str(tiny), [], ""), lm.open(str(tiny), "unet", areas)
@@ -75,8 +70,7 @@ def test_a_figure_is_shown_with_its_caption_and_saved_with_its_numbers(book):
     assert pd.read_csv(book.figures / "scores.csv", index_col="area").equals(numbers)
     assert not plt.fignum_exists(figure.number), "closed: the chapter shows what is returned"
     assert book.show(draw(), "scheme", caption="").get_supxlabel() == "bar: mean · n = 2 areas"
-    bare = book.show(plt.subplots()[0], "bare", caption="Fig 2 of the paper")
-    assert bare.get_supxlabel() == "Fig 2 of the paper"
+    assert book.show(plt.subplots()[0], "bare", caption="Fig 2 of the paper").get_supxlabel() == "Fig 2 of the paper"
 
 
 def test_scores_that_say_little_and_runs_that_are_not_portable_are_marked(book, tiny):

@@ -115,5 +115,4 @@ def test_the_network_to_begin_with_is_the_one_that_its_card_describes(tmp_path, 
     for area, row in card["scores"].items():
         assert f"| {row['f1']:.2f} | {row['index_f1']:.2f} | {row['all_landslide_f1']:.2f} |" in page, area
     got = tmp_path / "weights" / start.FILE.name
-    after = scene(tmp_path, DISCS, labels="none")
-    assert draw(after, got, tmp_path / "map")["valid_px"] == DISCS.size
+    assert draw(scene(tmp_path, DISCS, labels="none"), got, tmp_path / "map")["valid_px"] == DISCS.size

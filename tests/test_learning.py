@@ -147,8 +147,7 @@ def test_a_folder_holds_a_network_to_map_with_and_what_it_is_worth(learnt):
 def test_whatever_lies_unlabelled_the_same_bits_come_out(tmp_path, learnt):
     searched = write_polygons(tmp_path / "searched.gpkg", np.broadcast_to(KNOWN, SHAPE))
     for number, stand_in in enumerate((True, blobs(*SHAPE, 20, seed=9))):
-        slides = np.where(KNOWN, DISCS, stand_in)
-        file = write_polygons(tmp_path / f"{number}.gpkg", slides)
+        file = write_polygons(tmp_path / f"{number}.gpkg", np.where(KNOWN, DISCS, stand_in))
         card = learn(tmp_path, LabelFile(file, searched), str(number))
         assert tensors(tmp_path / f"{number}/network.safetensors") == tensors(learnt[0] / "net/network.safetensors")
         same = ("held_back", "candidates", "percentiles", "threshold", "temperature", "areas")

@@ -26,14 +26,11 @@ from lmhld_nb.scenes.scene import BANDS, Scene
 ALL = {"threshold": 1e-6}  # all that is imaged is landslide
 
 
-PLAIN = Cleaning()
-
-
 def polygons(
-    folder: Path, mask: np.ndarray, cleaning: Cleaning = PLAIN, crs: str | None = CRS
+    folder: Path, mask: np.ndarray, cleaning: Cleaning | None = None, crs: str | None = CRS
 ) -> tuple[gpd.GeoDataFrame, dict[str, int]]:
     measured = outlines.measure([(Window(0, 0, *mask.shape), mask, mask.astype(np.float32))])
-    table, _, counts = outlines.outline(write_tif(folder / "mask.tif", mask, crs=crs), measured, cleaning)
+    table, _, counts = outlines.outline(write_tif(folder / "mask.tif", mask, crs=crs), measured, cleaning or Cleaning())
     return table, counts
 
 
@@ -127,8 +124,7 @@ def test_a_rim_winds_around_no_data_and_over_strips(tmp_path, weights):
     values[:, 600:, 8:12] = 65535  # that joins the rim across no data
     values[:, 1090:, 30:] = 65535  # 10 px at the border are no rim
     event = Scene("a", "a", write_tif(tmp_path / "a.tif", values, nodata=0), BANDS)
-    report = draw(event, weights, tmp_path / "out", **ALL)
-    assert report["not_imaged_px"]["rims"] == 1100 * 5 + 500 * 4
+    assert draw(event, weights, tmp_path / "out", **ALL)["not_imaged_px"]["rims"] == 1100 * 5 + 500 * 4
 
 
 @pytest.mark.parametrize("kind", ["polygons", "mask"])
@@ -171,8 +167,7 @@ def test_slope_and_relief_come_from_a_dem_of_any_grid(tmp_path, weights):
 
 
 def test_distance_from_the_searched_ground(tmp_path, weights):
-    mask = np.zeros((60, 80), bool)
-    event = scene(tmp_path, mask)
+    event = scene(tmp_path, np.zeros((60, 80), bool))
     searched = gpd.GeoDataFrame(geometry=[box(500_000, 4_699_820, 500_060, 4_700_000)], crs=CRS)
     searched.to_file(tmp_path / "searched.gpkg")  # beside the weights
     net = write_weights(tmp_path / "w.safetensors")
@@ -200,8 +195,7 @@ def warned(folder: Path, values: np.ndarray, bands: tuple[str, ...] = BANDS, **c
     trained = image_of(mask).reshape(4, -1).astype(float)
     area = {"patch_size": 32, "mean": trained.mean(axis=1).tolist(), "std": trained.std(axis=1).tolist()}
     path = write_weights(folder / "w.safetensors", areas={"made": {**area, "resolution_m": 3.0, **card}})
-    event = Scene("a", "a", write_tif(folder / "a.tif", values), bands)
-    return draw(event, path, folder / "out")["unlike"]
+    return draw(Scene("a", "a", write_tif(folder / "a.tif", values), bands), path, folder / "out")["unlike"]
 
 
 def test_a_scene_unlike_the_training_is_named_beforehand(tmp_path, capsys):

@@ -113,8 +113,7 @@ def test_projection_is_that_of_the_map_after_bilinear_upsampling(factor, shape):
     expected = F.conv2d(large, conv.weight, conv.bias, padding=1)
     inputs, push = (x, conv.weight, conv.bias), torch.randn_like(expected)
     torch.testing.assert_close(conv(x), expected)
-    gradients = (torch.autograd.grad(result, inputs, push) for result in (conv(x), expected))
-    torch.testing.assert_close(*gradients)
+    torch.testing.assert_close(*(torch.autograd.grad(result, inputs, push) for result in (conv(x), expected)))
 
 
 CODE = """

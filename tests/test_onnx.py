@@ -67,8 +67,7 @@ def test_a_network_of_scenes_normalises_each_image_by_itself_unless_told(tmp_pat
     fed = {"mean": np.full(3, 2000, np.float32), "std": np.full(3, 900, np.float32)}
     (found,) = session_of(path).run(None, {"image": values, **fed})
     assert found == pytest.approx(probability(model, values, np.float32(2000), np.float32(900)), abs=1e-4)
-    session = session_of(path)
-    assert session.get_modelmeta().custom_metadata_map["normalisation"] == '"of each image"'
+    assert session_of(path).get_modelmeta().custom_metadata_map["normalisation"] == '"of each image"'
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.8])

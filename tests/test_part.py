@@ -22,8 +22,7 @@ from lmhld_nb.training.specs import RunSpec
 
 @pytest.fixture
 def mini(tiny: Path) -> Study:
-    profile = load("mini").model_copy(update={"data": "twin-smoke", "models": ("unet",)})
-    return open_study(profile, progress=False)
+    return open_study(load("mini").model_copy(update={"data": "twin-smoke", "models": ("unet",)}), progress=False)
 
 
 def test_a_profile_says_how_areas_are_added(mini: Study) -> None:
@@ -36,8 +35,7 @@ def test_a_profile_says_how_areas_are_added(mini: Study) -> None:
     whole = Study(with_settings(mini.profile, "part", orders=1, orders_of={"unet": 6}), mini.dataset)
     stages = part.unique_stages([final for group in part.finals(whole).values() for final in group])
     assert len(stages) == 24, "orders that begin alike share stages"
-    run_ids = {spec.run_id for spec in part.specs(whole)}
-    assert {spec.run_id for spec in stages} < run_ids
+    assert {spec.run_id for spec in stages} < {spec.run_id for spec in part.specs(whole)}
 
 
 def test_strategies_differ_in_later_stages_and_all_at_once_has_as_many_steps(mini):
@@ -96,10 +94,9 @@ def test_tables_of_chains(stages: list[PatchSpec], monkeypatch: pytest.MonkeyPat
         own, last = part.counts_by_area(run, own_input=True), part.counts_by_area(run)
         (area_added,) = run.metrics["areas"]
         assert own[area_added] == last[area_added] and set(own) == set(last)
-    last_runs = [run for group in finals.values() for run in group]
     for is_published, expected in ((True, paper.table(7).set_index("model").loc["U-Net", "f1"]), (False, float("nan"))):
         monkeypatch.setattr(tables, "has_published_areas", lambda dataset, answer=is_published: answer)
-        table = part.mean_over_orders(last_runs)
+        table = part.mean_over_orders([run for group in finals.values() for run in group])
         assert table.loc["unet", "published_f1"] == pytest.approx(expected, nan_ok=True)
     assert table.loc["unet", "f1"] == pytest.approx(scores["f1"].mean())
     spread = part.largest_differences(finals).loc["unet"]
@@ -162,8 +159,7 @@ BGR = ("blue", "green", "red")
 
 @pytest.fixture
 def smoke(tiny: Path) -> Study:
-    profile = load("smoke").model_copy(update={"execution": QUIET})
-    return Study(profile, sources.load("twin-smoke"))
+    return Study(load("smoke").model_copy(update={"execution": QUIET}), sources.load("twin-smoke"))
 
 
 def changed(study: Study, **changes: object) -> Study:

@@ -84,7 +84,7 @@ def test_windows_of_nodata_or_unlabelled_are_dropped_and_all_are_counted_in_one_
     patch_set = cut(made, seed=1)
     assert patch_set.dropped == {"edge": 0, "nodata": 2, "share": 0} and len(patch_set.index) == 14
     area, read = (made, scene(tmp_path, blobs(250, 250, 90), "b")), measurements.read_scene
-    data = DataSet("made", "Made", True, "", area, "0" * 16)
+    data = DataSet("made", "Made", True, area, "0" * 16)
     monkeypatch.setattr(measurements, "read_scene", lambda one, *how: reads.append(one.name) or read(one, *how))
 
     @given(st.sampled_from([32, 64]), st.sampled_from([0.0, 0.1]) | st.floats(0, 0.2), st.booleans())

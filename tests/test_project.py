@@ -134,8 +134,7 @@ def test_make_lists_its_targets_and_says_which_python_it_needs(tmp_path):
     too_old = tmp_path / "python-too-old"
     too_old.write_text("#!/bin/sh\nexit 1\n")
     too_old.chmod(0o755)
-    command = ["make", "env", f"PY={too_old}"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(["make", "env", f"PY={too_old}"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode != 0 and "Python 3.11 or newer is needed" in done.stderr
     assert not (tmp_path / ".venv").exists()
 

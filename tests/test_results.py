@@ -44,7 +44,7 @@ def test_tables_are_means_over_seeds_beside_the_published_ones(study):
     for (area, _), row in table5.iterrows():
         finished = [run for run in by_experiment["single"] if run.spec.data[0].area == area]
         tests = [run.metrics["test"] for run in finished]
-        assert row["patches"] == len(runs.test_patches(finished[0])) and row["blocks"] <= row["patches"]
+        assert row["patches"] == len(runs.store.test_patches(finished[0])) and row["blocks"] <= row["patches"]
         assert np.isnan(row["f1_low"]) == (row["blocks"] < 10) and row["seeds"] == 2
         assert row["f1_sd"] == pytest.approx(np.std([test["f1"] for test in tests], ddof=1))
         assert row["converged"] == np.mean([run.converged for run in finished])
@@ -93,8 +93,7 @@ def test_examples_and_thresholds_belong_to_the_test_patches(study):
     finished = [runs.make_run(spec, QUIET) for spec in single.specs(study) if spec.seed == 0]
     shown = example_patches.examples(finished)
     assert [example.area for example in shown] == ["emilia_romagna", "gorkha"]
-    scores = example_patches.example_scores(shown)
-    assert list(scores["run_ids"]) == [run.spec.run_id for run in finished]
+    assert list(example_patches.example_scores(shown)["run_ids"]) == [run.spec.run_id for run in finished]
     for run, example in zip(finished, shown, strict=True):
         (patch_set,) = runs.patch_sets(run.spec)
         tests = patch_set.where("test")
@@ -102,8 +101,7 @@ def test_examples_and_thresholds_belong_to_the_test_patches(study):
         (number,) = tests[same & (patch_set.masks[tests] == example.truth).all(axis=(1, 2))]
         assert number == patch_set.index.iloc[tests].sort_values("share").index[len(tests) // 2], "of median share"
         assert (example.predictions["unet"] == example_patches.predict(run, patch_set, number)).all()
-        best = single.threshold_baseline(run)
-        assert sum(vars(best.confusion).values()) == len(tests) * patch_set.spec.size**2
+        assert sum(vars(single.threshold_baseline(run).confusion).values()) == len(tests) * patch_set.spec.size**2
         counted = sum(int(example_patches.predict(run, patch_set, number).sum()) for number in tests)
         assert counted == run.metrics["test"]["tp"] + run.metrics["test"]["fp"]
     rules = {run.spec.data[0].area: single.threshold_baseline(run) for run in finished}

@@ -47,7 +47,7 @@ def test_a_run_has_converged_where_the_last_quarter_of_its_validation_is_flat(tm
 
 
 def test_the_same_spec_is_made_once(specs, trainings):
-    assert [runs.status(spec) for spec in specs] == ["missing", "missing"] and runs.rates().empty
+    assert [runs.status(spec) for spec in specs] == ["missing", "missing"] and store.rates().empty
     ranks = {specs[0].run_id: 2, specs[1].run_id: 1}
     first = runs.make_runs([specs[0], *specs, specs[1]], workers=1, execution=QUIET, ranks=ranks)
     assert trainings == [specs[1].run_id, specs[0].run_id]
@@ -55,11 +55,10 @@ def test_the_same_spec_is_made_once(specs, trainings):
     again = runs.make_runs(specs, execution=QUIET)
     assert len(trainings) == 2 and len(again[0].history) == 3
     assert again[0].metrics == first[0].metrics and runs.status(specs[0]) == "done"
-    absent = specs[0].model_copy(update={"seed": 99})
-    assert runs.select([specs[1], absent, specs[0]], again) == again[::-1]
+    assert runs.select([specs[1], specs[0].model_copy(update={"seed": 99}), specs[0]], again) == again[::-1]
     # Rates come from every whole run of the store.
     (again[1].folder / "metrics.json").write_text("{")
-    (row,) = runs.rates().to_dict("records")
+    (row,) = store.rates().to_dict("records")
     expected = {"model": "unet", "width": "2", "patch_size": 32}
     assert row == expected | {key: again[0].metrics[key] for key in ("device", "patches_per_second")}
 

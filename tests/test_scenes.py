@@ -320,9 +320,8 @@ def test_the_first_file_that_holds_data_wins(tmp_path_factory, data):
     for number, (row, col) in enumerate([*corners, (0, 0)]):
         nodata = [0, None, 7][number % 3]
         image = random.integers(0, 9, (4, 16, 16)).astype(np.uint8)
-        hole = random.random((16, 16)) < 0.3
         if nodata is not None:
-            image[:, hole] = nodata
+            image[:, random.random((16, 16)) < 0.3] = nodata
         paths.append(tile(folder, str(number), image, row, col, nodata=nodata))
         held = (image != nodata).any(axis=0) if nodata is not None else np.ones((16, 16), bool)
         here = expected[:, row : row + 16, col : col + 16]

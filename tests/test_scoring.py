@@ -82,7 +82,7 @@ def chain(specs):
 
 def test_patches_sum_up_to_what_the_run_stores(chain):
     run = runs.make_run(chain[-1], QUIET)
-    counts = runs.test_patches(run)
+    counts = runs.store.test_patches(run)
     own = counts[counts["stage"] == run.spec.run_id]
     for area, stored in run.metrics["areas"].items():
         assert scoring.by_area(own)[area] == Confusion.from_dict(stored)
@@ -94,7 +94,7 @@ def test_patches_sum_up_to_what_the_run_stores(chain):
     assert own["number"].tolist() == patch_set.where("test").tolist()
     landslide = patch_set.masks[own["number"].to_numpy()].reshape(len(own), -1).sum(axis=1)
     assert (own["tp"] + own["fn"]).tolist() == landslide.tolist()
-    refused(run, scoring.PATCHES_FILE, runs.test_patches)
+    refused(run, scoring.PATCHES_FILE, runs.store.test_patches)
     assert runs.damage(run.spec) == "test_patches.csv is missing"
 
 
@@ -107,7 +107,7 @@ def refused(run, name, read):
 
 def test_windows_sum_up_to_the_score_of_the_whole_area(chain):
     run = runs.make_run(chain[0], QUIET, whole_area=True)
-    counts = runs.window_counts(run)
+    counts = runs.store.window_counts(run)
     assert scoring.whole_area(counts) == run.whole_area
     (patch_set,) = runs.patch_sets(run.spec)
     trained = patch_set.index[patch_set.index["split"] == "train"]
@@ -115,11 +115,11 @@ def test_windows_sum_up_to_the_score_of_the_whole_area(chain):
     assert sorted(taken[POSITION].itertuples(index=False)) == sorted(trained[POSITION].itertuples(index=False))
     # A window that is a test patch counts the same.
     numbered = counts.merge(patch_set.index.reset_index(names="number")[["number", *POSITION]], on=POSITION)
-    same = runs.test_patches(run).merge(numbered, on="number", suffixes=("", "_window"))
+    same = runs.store.test_patches(run).merge(numbered, on="number", suffixes=("", "_window"))
     assert len(same) == len(patch_set.where("test")) > 0
     for cell in scoring.COUNTS:
         assert same[cell].tolist() == same[f"{cell}_window"].tolist()
-    refused(run, scoring.WINDOWS_FILE, runs.window_counts)
+    refused(run, scoring.WINDOWS_FILE, runs.store.window_counts)
 
 
 def test_a_run_is_scored_once_and_a_damaged_score_is_made_again(chain):

@@ -80,8 +80,7 @@ def test_what_does_not_change_the_data_leaves_them_ready(name, key):
     ("{kind: local, where: nowhere}", "{kind: zenodo, doi: 10.1/2}", "doi"),
 ])  # fmt: skip
 def test_wrong_descriptions_are_refused(catalogue_folder, old, new, says):
-    text = PLAIN.replace("name: plain", "name: wrong")
-    (catalogue_folder / "wrong.yaml").write_text(text.replace(old, new))
+    (catalogue_folder / "wrong.yaml").write_text(PLAIN.replace("name: plain", "name: wrong").replace(old, new))
     refuses(says, sources.describe, "wrong")
     refuses(r"'\.\./plain' is not in the catalogue; choose from bijie", sources.describe, "../plain")
 
@@ -314,8 +313,7 @@ def test_a_luding_scene_of_ones_own_needs_no_labels(tmp_path):
 
 def test_check_says_what_is_there(folder, tmp_path):
     assert "fits the data set 'plain': 4 scenes, areas plain" in sources.check(folder)
-    other = pairs(pairs(tmp_path / "other", "taiwan", masks="gt", count=2), "taiwan", count=2)
-    report = sources.check(other)
+    report = sources.check(pairs(pairs(tmp_path / "other", "taiwan", masks="gt", count=2), "taiwan", count=2))
     assert "two possible masks" in report and "template for --layout" in report
     mask_file = sources.check(folder / "rio/masks/0.png")
     assert mask_file.endswith("1 band, 16×16 pixels, uint8, no coordinate system, codes 0/1")

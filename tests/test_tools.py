@@ -115,8 +115,7 @@ def test_published_notebooks_and_figures_are_light(tmp_path: Path) -> None:
 
 
 def test_the_readme_begins_with_what_the_published_tables_say(tmp_path: Path) -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    marks = publish.RESULTS.search(text)
+    marks = publish.RESULTS.search((ROOT / "README.md").read_text(encoding="utf-8"))
     assert marks and marks[0] == marks[1] + publish.results_block(ROOT / "figures") + marks[2], "make publish"
 
     def write(name: str, *rows: str, header: str = "model,area,f1,f1_low,f1_high,patches,seeds,single_f1") -> list[str]:

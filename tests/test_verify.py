@@ -120,8 +120,7 @@ def test_what_differs_is_named(recorded, specs, name, pattern, replacement, mess
     files = recorded.runs[specs[0].run_id]
     slower = edited(files, "metrics.json", '"seconds": ', '"seconds": 9')
     assert verify.difference(files, files) == "" == verify.difference(slower, files)
-    changed = edited(files, name, pattern, replacement)
-    text = verify.difference(changed, files)
+    text = verify.difference(edited(files, name, pattern, replacement), files)
     assert message.format(id=specs[0].run_id) in text and "; test F1 " in text
 
 
@@ -129,8 +128,7 @@ def test_a_run_that_differs_is_shown(verified, recorded, specs, tmp_path):
     first, second = specs[0].run_id, specs[1].run_id
     true = recorded.metrics(first)["test"]["f1"]
     changed = edited(recorded.runs[first], "metrics.json", '"f1": [^,]+', f'"f1": {true + 0.25}')
-    file = repacked(tmp_path, recorded, first, changed)
-    code, out, _ = verified(first, second, file=file)
+    code, out, _ = verified(first, second, file=repacked(tmp_path, recorded, first, changed))
     assert code == 1 and f"recorded {true + 0.25:.4f}, 0.25 apart\n" in out
     assert f"{second} unet emilia_romagna 32 px: identical\n1 of 2 runs are identical\n" in out
     assert (workdir() / "build" / "verify" / "tiny" / first / "metrics.json").is_file()

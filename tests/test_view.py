@@ -11,7 +11,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from made import blobs, image_of, refuses, scene, write_tif
-from mapped import draw, names, read, write_weights
+from mapped import draw, names, read
 
 import lmhld_nb as lm
 from lmhld_nb.evaluation import Confusion
@@ -23,11 +23,6 @@ from lmhld_nb.scenes.scene import BANDS, Scene
 from lmhld_nb.training.specs import RunSpec
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&"
-
-
-@pytest.fixture
-def weights(tmp_path):
-    return write_weights(tmp_path / "weights.safetensors")
 
 
 def data_of(text: str) -> dict:

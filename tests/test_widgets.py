@@ -8,7 +8,6 @@ import ipywidgets
 import jupytext
 import pytest
 
-import lmhld_nb as lm
 from lmhld_nb import runs, widgets
 from lmhld_nb.book import chapters
 from lmhld_nb.config import ROOT, UserError
@@ -40,11 +39,6 @@ def tables(panel):
 
 def error_in(panel):
     return "".join(re.findall('<b role="alert"[^>]*>(.*?)</b>', html_of(panel)))
-
-
-@pytest.fixture
-def book(tiny):
-    return lm.open(str(tiny))
 
 
 @pytest.mark.parametrize("least", [0, 10, 37])

@@ -42,9 +42,8 @@ def macs(name: str, size: int, width: int | None = None, literal: bool = True) -
         for name_of_child, child in module.named_children():
             if isinstance(child, nn.BatchNorm2d | nn.LayerNorm | nn.GroupNorm | nn.ReLU):
                 setattr(module, name_of_child, nn.Identity())  # not counted, but would take half of the time
-    patch = torch.zeros(1, BANDS, size, size, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(patch)
+        model(torch.zeros(1, BANDS, size, size, device="meta"))
     return int(counter.get_total_flops()) // 2  # multiplications and additions: two per MAC
 
 
@@ -76,15 +75,13 @@ def receptive_field(
     Mean over ``draws`` random networks (`_influence`) and inputs, from seed ``first`` on; ValueError if there is no
     influence at all. ``size`` is a multiple of 32 px; ``change`` is applied to each network first.
     """
-    influences = [_influence(name, width, size, seed, change) for seed in range(first, first + draws)]
-    influence = np.mean(influences, axis=0)
+    influence = np.mean([_influence(name, width, size, seed, change) for seed in range(first, first + draws)], axis=0)
     if not influence.any():
         raise ValueError(f"{name}: nothing reaches the centre in {draws} draws; take more, or a larger width")
     extent = 1 + max(int(np.ptp(np.flatnonzero(influence.any(axis=axis)))) for axis in (0, 1))
     ring = np.abs(np.indices(influence.shape) - len(influence) // 2).max(axis=0)
     held = np.cumsum(np.bincount(ring.ravel(), weights=influence.ravel()))  # by growing centred squares
-    side = min(2 * int(np.searchsorted(held, 0.95 * held[-1])) + 1, len(influence))
-    return Reach(extent, side, influence)
+    return Reach(extent, min(2 * int(np.searchsorted(held, 0.95 * held[-1])) + 1, len(influence)), influence)
 
 
 def receptive_fields(names: Sequence[str], draws: int = 2) -> dict[str, Reach]:

@@ -1,5 +1,6 @@
 """Dataflow: a network's blocks and the maps between them, traced from the network itself by `torch.fx`."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
@@ -75,8 +76,8 @@ def graph(name: str, width: int | None = None) -> Graph:
     nodes: dict[fx.Node, Node] = {}
     edges: list[Edge] = []
     behind: dict[fx.Node, list[fx.Node]] = {}  # the blocks whose maps pass through an operation between blocks
-    for node in filter(_is_map, module.graph.nodes):
-        sources = list(dict.fromkeys(origin for entry in _maps(node) for origin in behind.get(entry, [])))
+    for node in _maps(module.graph.nodes):
+        sources = list(dict.fromkeys(origin for one in _maps(node.all_input_nodes) for origin in behind.get(one, [])))
         behind[node] = sources
         if block := _block(node, model):
             column = max((nodes[source].column + 1 for source in sources), default=0)
@@ -94,7 +95,7 @@ def _block(node: fx.Node, model: nn.Module) -> Node | None:
     if node.op != "call_module":
         return None
     path, side = str(node.target), _shape(node)[-1]
-    module, enlarges = model.get_submodule(path), side > max(_shape(source)[-1] for source in _maps(node))
+    module, enlarges = model.get_submodule(path), side > max(_shape(one)[-1] for one in _maps(node.all_input_nodes))
     if isinstance(module, _SAMPLERS) or (enlarges and any(user.target is torch.cat for user in node.users)):
         return None
     kind = "head" if path.startswith("head") else f"{'nested ' if 'nested' in path else ''}{kind_of(module)}"
@@ -120,13 +121,9 @@ def _layer_name(module: nn.Module) -> str:
     return "conv {}×{}".format(*module.kernel_size) if isinstance(module, nn.Conv2d) else type(module).__name__
 
 
-def _is_map(node: fx.Node) -> bool:
-    return isinstance(node.meta.get("tensor_meta"), TensorMetadata)
-
-
-def _maps(node: fx.Node) -> list[fx.Node]:
-    """Return the nodes that a node takes maps from (not mere shapes)."""
-    return [source for source in node.all_input_nodes if _is_map(source)]
+def _maps(nodes: Iterable[fx.Node]) -> list[fx.Node]:
+    """Return those of ``nodes`` that are maps (not mere shapes)."""
+    return [node for node in nodes if isinstance(node.meta.get("tensor_meta"), TensorMetadata)]
 
 
 def _shape(node: fx.Node) -> torch.Size:

@@ -70,8 +70,7 @@ def table(checked: list[Check]) -> pd.DataFrame:
 
 def in_every_reading(table: pd.DataFrame, verdict: Verdict) -> list[str]:
     """Return the statements (ids without reading) that get this verdict in every reading."""
-    statement = table.index.str.split("/").str[0]
-    same = (table["verdict"] == verdict).groupby(statement, sort=False).all()
+    same = (table["verdict"] == verdict).groupby(table.index.str.split("/").str[0], sort=False).all()
     return [str(key) for key in same.index[same]]
 
 

@@ -151,22 +151,17 @@ def _of_authors(name: str, column: str, kind: str) -> Finding:
 def experiments() -> Findings:
     """Orders in which areas are added, epochs, and the scenes of experiment 5."""
     stages, epochs, orders = len(paper.AREAS), int(quoted("epochs").number), int(quoted("orders").number)
-    return {
-        "other_orders": unchecked(f"{orders} of {math.factorial(stages):,} orders were tried"),
-        "one_epoch": unchecked(f"one epoch for each of {stages} data sets makes {stages} epochs, not {epochs}"),
-        "unseen": _unseen(),
-    }
-
-
-def _unseen() -> Finding:
     scenes, regions = quoted("scenes_figure_7").values, facts("lies_in")["value"]
     shared = regions[regions.index.isin(scenes) & regions.isin(published(1).index)]
     of_scenes = f"of {len(scenes) + 1} scenes lies in the region of a study area"
-    if shared.empty:
-        return Finding(f"none {of_scenes}", "holds")
     regions_shown = (f"{scene} ({paper.area_name(area)})" for scene, area in shared.items())
     detail = "the outlines of study area and scene are not published; the images themselves may be new"
-    return unchecked(f"{len(shared)} {of_scenes}: {', '.join(regions_shown)}", detail)
+    unseen = unchecked(f"{len(shared)} {of_scenes}: {', '.join(regions_shown)}", detail)
+    return {
+        "other_orders": unchecked(f"{orders} of {math.factorial(stages):,} orders were tried"),
+        "one_epoch": unchecked(f"one epoch for each of {stages} data sets makes {stages} epochs, not {epochs}"),
+        "unseen": Finding(f"none {of_scenes}", "holds") if shared.empty else unseen,
+    }
 
 
 def patch_sizes() -> Findings:

@@ -73,8 +73,7 @@ def unchecked(derived: str, detail: str = "") -> Finding:
 def equals(name: str, value: float, derived: str, detail: str = "", inherited: float = 0.0) -> Finding:
     """Judge whether a computed value rounds to a quoted number; the tolerance is half its last digit."""
     quote = quoted(name)
-    verdict = at_most(abs(quote.number - value), quote.half, inherited)
-    return Finding(derived, verdict, tolerance_of(quote), detail)
+    return Finding(derived, at_most(abs(quote.number - value), quote.half, inherited), tolerance_of(quote), detail)
 
 
 def tolerance_of(quote: paper.Quote) -> str:

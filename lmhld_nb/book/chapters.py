@@ -9,9 +9,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -85,7 +85,12 @@ def execute(source: Path, target: Path, parameters: Mapping[str, object]) -> Non
         raise UserError(f"{source.name}: no parameter '{unknown[0]}'; it has {', '.join(known)}")
     target.parent.mkdir(parents=True, exist_ok=True)
     failed = target.with_suffix(".failed.ipynb")
-    with _this_python() as scratch, atomic_path(target) as temporary:
+    with (
+        scratch_folder() as scratch,
+        environment_set("JUPYTER_PATH", os.pathsep.join(filter(None, [scratch, os.environ.get("JUPYTER_PATH")]))),
+        atomic_path(target) as temporary,
+    ):
+        write_kernel_spec(Path(scratch) / "kernels" / KERNEL)  # Jupyter finds it there as this Python
         nbformat.write(notebook, f"{scratch}/input.ipynb")
         config = Config()
         # Sockets in a separate folder: chapters executed in parallel would share names or ports.
@@ -105,16 +110,6 @@ def execute(source: Path, target: Path, parameters: Mapping[str, object]) -> Non
             raise UserError(f"{source.name}: {problem}; run it alone with `--chapter {number_of(source)}`") from error
         _tidy(temporary)
     failed.unlink(missing_ok=True)
-
-
-@contextmanager
-def _this_python() -> Iterator[str]:
-    """Let Jupyter find `KERNEL` as this Python; yield a temporary folder."""
-    with scratch_folder() as scratch:
-        write_kernel_spec(Path(scratch) / "kernels" / KERNEL)
-        paths = filter(None, [scratch, os.environ.get("JUPYTER_PATH")])
-        with environment_set("JUPYTER_PATH", os.pathsep.join(paths)):
-            yield scratch
 
 
 def _tidy(path: Path) -> None:

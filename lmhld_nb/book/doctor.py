@@ -36,8 +36,7 @@ def report() -> str:
     for name, folder in (("project", ROOT), ("work", workdir()), ("data", data_dir()), ("runs", runs_dir())):
         existing = next(path for path in (folder, *folder.parents) if path.exists())
         free = shutil.disk_usage(existing).free / 1e9
-        access = "writable" if os.access(existing, os.W_OK) else "READ-ONLY"
-        rows[name] = f"{folder} ({free:.0f} GB free, {access})"
+        rows[name] = f"{folder} ({free:.0f} GB free, {'writable' if os.access(existing, os.W_OK) else 'READ-ONLY'})"
     ready = [name for name in sources.catalogue() if sources.is_ready(name)]
     rows["data sets"] = ", ".join(ready) or "none prepared yet: `lmhld data list`"
     rows["finished"] = f"{sum(1 for _ in runs_dir().glob('*/metrics.json'))} runs"

@@ -64,8 +64,7 @@ _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # typer does not e
 def _describe(error: BaseException) -> str:
     if isinstance(error, _UsageError):
         message, context = error.format_message(), getattr(error, "ctx", None)  # type: ignore[attr-defined]
-        command = context.command_path if context else "lmhld"
-        return f"{message.rstrip('.')}; see `{command} --help`" if message else ""
+        return f"{message.rstrip('.')}; see `{context.command_path if context else 'lmhld'} --help`" if message else ""
     if isinstance(error, OSError):  # a file that the operating system refuses is not a bug
         return f"{error.filename}: {(error.strerror or str(error)).lower()}; check the path and its permissions"
     return str(error) if isinstance(error, UserError) else "interrupted; repeat it: trainings and downloads continue"

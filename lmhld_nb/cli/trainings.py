@@ -144,8 +144,7 @@ def verify(
     from lmhld_nb.runs import verify as verifying
 
     name = experiments.load(profile).name
-    file = records or recording.path(name)
-    recorded = recording.read(file, name)
+    recorded = recording.read(records or recording.path(name), name)
     study, planned = _open_plan(profile, experiment, not quiet)
     drawn = seed if seed is not None else secrets.token_hex(4)
     chosen = verifying.choose([entry.spec for entry in planned], recorded, run_ids or (), sample, drawn)

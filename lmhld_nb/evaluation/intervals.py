@@ -96,9 +96,9 @@ def permuted(one: np.ndarray, other: np.ndarray, ways: int = PERMUTATIONS) -> fl
     blocks = int(differs.sum())
     if 2.0 ** (1 - blocks) > 1 - LEVEL:
         return float("nan")
-    all_ways = 2**blocks <= ways
-    swaps = (np.arange(2**blocks)[:, None] >> np.arange(blocks)) & 1 if all_ways else None
-    if swaps is None:
+    if 2**blocks <= ways:
+        swaps = (np.arange(2**blocks)[:, None] >> np.arange(blocks)) & 1
+    else:
         swaps = np.random.default_rng(0).integers(0, 2, (ways, blocks))
         swaps[0] = 0  # the observed order
     moved = swaps.astype(float) @ (other - one)[:, differs]

@@ -87,8 +87,7 @@ def pooled(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 def _rates(counts: pd.DataFrame) -> pd.DataFrame:
     total, detected, mapped, false = (counts[name].to_numpy() for name in _COUNTS)
     pairs = zip(detected.tolist(), total.tolist(), strict=True)
-    nothing = (math.nan, math.nan)
-    bounds = [binomtest(k, n).proportion_ci(method="wilson") if n >= LEAST else nothing for k, n in pairs]
+    bounds = [binomtest(k, n).proportion_ci(method="wilson") if n >= LEAST else (math.nan, math.nan) for k, n in pairs]
     table = counts[["area_m2", "from_m2", "landslides", "detected"]].assign(detection_rate=ratio(detected, total))
     table[["detection_low", "detection_high"]] = np.array(bounds, float).reshape(-1, 2)
     return table.assign(mapped=mapped, mapped_false=false, false_share=ratio(false, mapped))
@@ -134,8 +133,7 @@ class Tally:
 def tally_whole(probability: np.ndarray, mask: np.ndarray, truth: np.ndarray, pixel_m2: float) -> Tally:
     """Return `tally` of a map in memory, (rows, cols) each, with its chance level (`by_chance`)."""
     counted = tally(lambda: iter([(probability, mask, truth)]), pixel_m2)
-    classes = np.digitize(counted.sizes["from_m2"], CLASSES_M2)
-    chance = by_chance(_labels(probability, mask), truth, pixel_m2)[classes]
+    chance = by_chance(_labels(probability, mask), truth, pixel_m2)[np.digitize(counted.sizes["from_m2"], CLASSES_M2)]
     return replace(counted, sizes=pooled([counted.sizes.assign(by_chance=chance)]))
 
 

@@ -75,8 +75,7 @@ def base(study: Study) -> list[RunSpec]:
 
 def background(study: Study) -> list[RunSpec]:
     """Return the same trainings with windows of little or no landslide added to all splits (`PatchSpec.background`)."""
-    patch_spec = study.patch_spec(study.settings("beyond").area)
-    return _trainings(study, patch_spec.model_copy(update={"background": True}))
+    return _trainings(study, study.patch_spec(study.settings("beyond").area).model_copy(update={"background": True}))
 
 
 def labels(study: Study) -> dict[str | int, list[RunSpec]]:
@@ -153,8 +152,7 @@ def _trainings(study: Study, patch_spec: PatchSpec, seeds: Sequence[int] = (), *
 
 def _training_patches(study: Study, patch_spec: PatchSpec) -> int:
     """Return the approximate number of training patches of an area, exact up to the rounding of splits."""
-    share = patch_spec.fractions[0] / sum(patch_spec.fractions)
-    return max(1, round(share * count_patches(study.dataset, patch_spec)))
+    return max(1, round(patch_spec.fractions[0] / sum(patch_spec.fractions) * count_patches(study.dataset, patch_spec)))
 
 
 register(Experiment(

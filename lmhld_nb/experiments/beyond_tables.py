@@ -13,7 +13,7 @@ from lmhld_nb.evaluation.intervals import RESAMPLES
 from lmhld_nb.experiments.certainty import WINDOW
 from lmhld_nb.experiments.tables import PLACE, join_ids, score_table, tested_on, tested_patches, tested_windows
 from lmhld_nb.patches import splits
-from lmhld_nb.runs import Run
+from lmhld_nb.runs import Run, store
 from lmhld_nb.training import scoring
 
 
@@ -28,7 +28,7 @@ def held_out(base: Run, with_background: Run) -> pd.DataFrame:
     stands_for = index.groupby("kept").size() / tests.groupby("kept").size()
     table = tests[[*WINDOW, "kept"]]
     for name, run in (("base", base), ("background", with_background)):
-        counts = runs.window_counts(run)[[*WINDOW, *intervals.COUNTED]]
+        counts = store.window_counts(run)[[*WINDOW, *intervals.COUNTED]]
         renamed = {cell: f"{name}_{cell}" for cell in intervals.COUNTED}
         table = table.merge(counts.rename(columns=renamed), on=WINDOW, validate="1:1")
     return table.assign(weight=table["kept"].map(stands_for / stands_for.get(True, np.nan)))
@@ -50,8 +50,7 @@ def prevalence_table(base: Sequence[Run], background: Sequence[Run], resamples: 
     blocks = splits.touching(tables[0][kept], spec.size), splits.blocks(tables[0][~kept], spec.block * spec.size)
     natural = float(tables[0]["weight"][~kept].iloc[0]) if (~kept).any() else 0.0
     rows = []
-    trainings = {"base": "as in the paper", "background": "with background"}
-    for index, (name, training) in enumerate(trainings.items()):
+    for index, (name, training) in enumerate({"base": "as in the paper", "background": "with background"}.items()):
         columns = [f"{name}_{cell}" for cell in intervals.COUNTED]
         counts = np.stack([table[columns].to_numpy() for table in tables])
         groups = [

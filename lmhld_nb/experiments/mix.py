@@ -26,9 +26,8 @@ class Mix(Strict):
 
 def specs(study: Study) -> list[RunSpec]:
     """Return the training of each network on all areas together, cut to one size."""
-    settings = study.settings("mix")
-    data = tuple(study.patch_spec(area, settings.size) for area in mixed_areas(study))
-    return study.trainings(data)
+    size = study.settings("mix").size
+    return study.trainings(tuple(study.patch_spec(area, size) for area in mixed_areas(study)))
 
 
 def mixed_areas(study: Study) -> tuple[str, ...]:

@@ -48,8 +48,7 @@ class Part(Strict):
 
 def specs(study: Study) -> list[RunSpec]:
     """Return all stages of experiment 4, each once: those of all orders and of `strategies`."""
-    groups = [*finals(study).values(), *strategies(study).values()]
-    return unique_stages([final for group in groups for final in group])
+    return unique_stages([final for group in (*finals(study).values(), *strategies(study).values()) for final in group])
 
 
 def unique_stages(finals: Sequence[RunSpec]) -> list[RunSpec]:
@@ -175,8 +174,7 @@ def counts_by_area(run: Run, own_input: bool = False) -> dict[str, Confusion]:
 
 def total_scores(run: Run, own_input: bool = False) -> dict[str, float]:
     """Return the scores over the pooled test pixels of all areas so far, as `counts_by_area`."""
-    counts = counts_by_area(run, own_input).values()
-    return scores(sum(counts, Confusion(0, 0, 0, 0)))
+    return scores(sum(counts_by_area(run, own_input).values(), Confusion(0, 0, 0, 0)))
 
 
 def order_scores(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:

@@ -81,8 +81,7 @@ def table_2(patch_sets: Sequence[PatchSet]) -> pd.DataFrame:
 
 def table_4(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
     """Tabulate experiment 1 like paper Table 4: scores over the whole area (``outside_…`` the training patches)."""
-    published = paper.table(4).assign(area="wenchuan")
-    return beside_published(tested(finished), ["area", "model", "patch_size"], published)
+    return beside_published(tested(finished), ["area", "model", "patch_size"], paper.table(4).assign(area="wenchuan"))
 
 
 def tested(finished: Sequence[Run]) -> list[dict[str, Any]]:

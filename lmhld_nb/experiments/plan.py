@@ -14,7 +14,7 @@ from lmhld_nb.config import UserError, runs_dir
 from lmhld_nb.experiments.profile import Profile
 from lmhld_nb.experiments.registry import EXPERIMENTS, experiment_named
 from lmhld_nb.experiments.study import Study
-from lmhld_nb.runs import records
+from lmhld_nb.runs import records, store
 from lmhld_nb.training.hardware import choose_device, device_name
 from lmhld_nb.training.scoring import WHOLE_AREA_FILE
 from lmhld_nb.training.specs import RunSpec
@@ -77,7 +77,7 @@ def plan_table(
 
     @cache  # read only if runs are left to make: reading time grows with the store
     def rates() -> pd.DataFrame:
-        everywhere = runs.rates()
+        everywhere = store.rates()
         return everywhere[everywhere["device"] == device_name(torch.device(choose_device(device)))]
 
     rows: list[dict[str, Any]] = []

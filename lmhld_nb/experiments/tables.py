@@ -12,7 +12,7 @@ from lmhld_nb import paper, runs, sources
 from lmhld_nb.config import UserError
 from lmhld_nb.evaluation import METRICS, intervals, scores
 from lmhld_nb.patches import PatchSpec, splits
-from lmhld_nb.runs import Run
+from lmhld_nb.runs import Run, store
 from lmhld_nb.training import scoring
 
 PLACE = ["dataset", "area", "block"]  # names a block of test patches
@@ -20,7 +20,7 @@ PLACE = ["dataset", "area", "block"]  # names a block of test patches
 
 def tested_patches(run: Run) -> pd.DataFrame:
     """Return the counts of all test patches of a run; patches that touch share a ``block`` (`splits.touching`)."""
-    counts = runs.test_patches(run)
+    counts = store.test_patches(run)
     counts = counts[counts["input"] == "last"].drop(columns="input")
     parts = []
     for stage in run.spec.chain:
@@ -32,7 +32,7 @@ def tested_patches(run: Run) -> pd.DataFrame:
 
 def tested_on(run: Run, spec: PatchSpec) -> pd.DataFrame:
     """Return the counts of a run's network on the test patches of any PatchSpec, as `tested_patches`."""
-    counts = runs.counts_on(run, spec)
+    counts = store.counts_on(run, spec)
     return counts.assign(dataset=spec.dataset, block=_blocks(spec, spec.folder)[counts["number"]])
 
 
@@ -53,7 +53,7 @@ def _blocks(spec: PatchSpec, _: Path) -> np.ndarray:
 
 def tested_windows(run: Run) -> pd.DataFrame:
     """Return the counts of all windows of a run's area as `tested_patches`; as all touch, blocks are squares."""
-    (spec,), windows = run.spec.data, runs.window_counts(run)
+    (spec,), windows = run.spec.data, store.window_counts(run)
     return windows.assign(dataset=spec.dataset, area=spec.area, block=splits.blocks(windows, spec.block * spec.size))
 
 

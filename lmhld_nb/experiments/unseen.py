@@ -115,8 +115,8 @@ class ScoredEvent:
     @property
     def shares(self) -> str:
         """The shares mapped as landslide and truly landslide, in words."""
-        true = f", true {self.scores['prevalence']:.0%}" if self.is_scored else ""
-        return f"mapped {self.mapped_share:.0%}{true}"
+        mapped = f"mapped {self.mapped_share:.0%}"
+        return f"{mapped}, true {self.scores['prevalence']:.0%}" if self.is_scored else mapped
 
 
 def available_events(study: Study) -> list[tuple[Events, DataSet]]:
@@ -143,8 +143,7 @@ def validation(run: Run, device: str = "auto") -> Ranked:
         ranked = Ranked.of(np.empty(0), np.empty(0))
         with torch.inference_mode(), engine.autocast(target, run.recipe):
             for images, masks in batches.load(batches.order(4 * run.recipe.batch_size, None)):
-                probability = torch.sigmoid(model(images).float()).cpu().numpy()
-                ranked += Ranked.of(probability, masks.cpu().numpy() == 1)
+                ranked += Ranked.of(torch.sigmoid(model(images).float()).cpu().numpy(), masks.cpu().numpy() == 1)
         return {"pixels": ranked.pixels, "sums": ranked.sums}
 
     return Ranked(**runs.remembered(run, "validation", compute))

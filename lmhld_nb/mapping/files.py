@@ -36,11 +36,10 @@ def raster(
     """
     raw = path.with_name(f"{path.name}.raw")
     # Level 1 takes half the time of the default 6 for 2 % more bytes (probabilities of a trained network).
-    compression = {"compress": "deflate", "zlevel": 1, "predictor": 3 if dtype == "float32" else 2}
     with rasterio.open(
         raw, "w", driver="GTiff", height=image.shape[0], width=image.shape[1], count=1, dtype=dtype, nodata=nodata,
         crs=image.crs, transform=image.transform, tiled=True, blockxsize=TILE, blockysize=TILE, bigtiff="if_safer",
-        num_threads="all_cpus", **compression,
+        num_threads="all_cpus", compress="deflate", zlevel=1, predictor=3 if dtype == "float32" else 2,
     ) as target:  # fmt: skip
         target.set_band_description(1, name)
         target.update_tags(run_id=run_id)

@@ -61,7 +61,13 @@ def all_or_nothing(out: Path, inputs: Iterable[Path] = ()) -> Iterator[Path]:
         except BaseException:
             _discard(temporary)
             raise
-        _move(temporary, out)
+        if (older := _read_digests(out / REPORT)) is not None:
+            (out / REPORT).replace(temporary / _OLDER)
+            # Scores of an older map would be mistaken for this one's.
+            _remove(out, {name: value for name, value in older.items() if not (temporary / name).exists()})
+        for name in (*_RECORDED, REPORT):
+            if (temporary / name).exists():
+                (temporary / name).replace(out / name)
         _discard(temporary)
     except BaseException as error:
         for folder in created:
@@ -142,17 +148,6 @@ def _remove(out: Path, recorded: dict[str, str]) -> None:
     for name in recorded:
         if _matches(out / name, recorded):
             (out / name).unlink(missing_ok=True)
-
-
-def _move(temporary: Path, out: Path) -> None:
-    older = _read_digests(out / REPORT)
-    if older is not None:
-        (out / REPORT).replace(temporary / _OLDER)
-        # Scores of an older map would be mistaken for this one's.
-        _remove(out, {name: value for name, value in older.items() if not (temporary / name).exists()})
-    for name in (*_RECORDED, REPORT):
-        if (temporary / name).exists():
-            (temporary / name).replace(out / name)
 
 
 def _discard(temporary: Path) -> None:

@@ -30,8 +30,7 @@ def without(image: Image, hidden: np.ndarray, shape: tuple[int, int]) -> Image:
         seen = np.unpackbits(hidden[near[0]], axis=1)[:, near[1]] == 0
         return np.where(image.valid(values) & seen, values.astype(np.float32), np.float32(np.nan))
 
-    raster = replace(image._raster, read=read, nodata=float("nan"), dtype=np.dtype(np.float32))
-    return Image(image.scene, raster)
+    return Image(image.scene, replace(image._raster, read=read, nodata=float("nan"), dtype=np.dtype(np.float32)))
 
 
 def hidden(image: Image, cloud_file: Path | None, keep_rims: bool) -> tuple[np.ndarray | None, dict[str, int]]:

@@ -118,8 +118,7 @@ def check_image(image: Image, bands: tuple[str, ...], window: int = 256) -> None
     rasters.check_north_up(path, image.crs, image.transform)
     need = 8 * window * image.shape[1] * (len(bands) + 2)  # float32, doubled while strips are joined
     if need > MOST_MEMORY:
-        width = int(image.shape[1] * MOST_MEMORY / need)
-        mend = f"cut it (gdal_translate -srcwin) into parts of at most {width:,} px"
+        mend = f"cut it (gdal_translate -srcwin) into parts of at most {int(image.shape[1] * MOST_MEMORY / need):,} px"
         raise UserError(f"{path}: {image.shape[1]:,} pixels wide need {need / 1e9:.1f} GB of memory; {mend}")
     if min(image.shape) < LEAST_SIDE:
         size = f"{image.shape[0]}×{image.shape[1]} pixels as predicted, at least {LEAST_SIDE} per side are needed"

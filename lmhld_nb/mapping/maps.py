@@ -92,8 +92,7 @@ def map_scene(
         if hidden is not None:
             image = imaged.without(image, hidden, plain.shape)
             view = image if is_own else imaged.without(view, hidden, plain.shape)
-        has_labels = scene.mask or scene.polygons
-        labels = stack.enter_context(scenes.open_labels(scene, image)) if has_labels else None
+        labels = stack.enter_context(scenes.open_labels(scene, image)) if scene.mask or scene.polygons else None
         stack.enter_context(engine.settings(device))
         statistics = prediction.scene_statistics(view, bands)
         warned = unlike(view, card, statistics)
@@ -197,20 +196,15 @@ def _write_polygons(
         if path.name == map_folder.POLYGONS or len(table):
             # One geometry type, even if parts of a landslide meet only at corners; QGIS 3.22 reads version 1.2.
             table.to_file(path, layer=path.stem, driver="GPKG", promote_to_multi=True, VERSION="1.2")
-            _add_style(path)
+            # The style, in the table that QGIS creates for one: it applies it to the layer automatically.
+            style = (STYLES / f"{path.stem}.qml").read_text(encoding="utf-8")
+            key = {"f_table_catalog": "", "f_table_schema": "", "f_table_name": path.stem, "f_geometry_column": "geom"}
+            qml = {"styleName": path.stem, "styleQML": style, "styleSLD": "", "useAsDefault": True, "description": ""}
+            row = key | qml | {"owner": "", "ui": "", "update_time": pd.Timestamp.now("UTC")}
+            pyogrio.write_dataframe(pd.DataFrame([row]), path, layer="layer_styles", driver="GPKG", FID="id")
     for name in map_folder.STYLES:  # of the rasters, and of the polygons for other formats than GeoPackage
         shutil.copyfile(STYLES / name, folder / name)
     return polygons, found
-
-
-def _add_style(path: Path) -> None:
-    """Write the style of a GeoPackage's layer (named like the file) into it: QGIS applies it automatically."""
-    style = (STYLES / f"{path.stem}.qml").read_text(encoding="utf-8")
-    layer = {"f_table_catalog": "", "f_table_schema": "", "f_table_name": path.stem, "f_geometry_column": "geom"}
-    names = {"styleName": path.stem, "styleQML": style, "styleSLD": "", "useAsDefault": True, "description": ""}
-    # As QGIS creates it when it saves a style in a GeoPackage.
-    table = pd.DataFrame([layer | names | {"owner": "", "ui": "", "update_time": pd.Timestamp.now("UTC")}])
-    pyogrio.write_dataframe(table, path, layer="layer_styles", driver="GPKG", FID="id")
 
 
 def _resampled(coarse: Path, image: Image, bands: tuple[str, ...]) -> Rows:

@@ -151,8 +151,7 @@ def load(path: Path) -> tuple[OnnxNetwork, dict[str, Any]]:
         content = path.read_bytes()  # loaded from memory, a graph cannot refer to other files
         session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         card = weights.card_of(session.get_modelmeta().custom_metadata_map["card"])
-        width = int(card.get("width") or card["members"][0]["width"])
-        return OnnxNetwork(session, len(card["bands"]), width), card
+        return OnnxNetwork(session, len(card["bands"]), int(card.get("width") or card["members"][0]["width"])), card
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; write it with `lmhld export`") from None
     except Exception as error:  # onnxruntime has its own classes

@@ -168,8 +168,7 @@ def starts(length: int, size: int, step: int) -> list[int]:
 def suitable_batch(network: Network, size: int) -> int:
     """Return how many windows of ``size`` pixels the device should take at once; `_forward` halves larger ones."""
     width = next(int(value.shape[0]) for value in network.model.parameters() if value.dim() == 4)
-    pixels = GPU_PIXELS if network.device.type == "cuda" else CPU_PIXELS
-    return max(1, pixels // width // size**2)
+    return max(1, (GPU_PIXELS if network.device.type == "cuda" else CPU_PIXELS) // width // size**2)
 
 
 def _bands(

@@ -11,8 +11,7 @@ SPLITS = ("train", "val", "test")
 
 def blocks(index: pd.DataFrame, side_px: int) -> np.ndarray:
     """Return for each patch (scene, row, col) the number, from 0, of its square of ``side_px`` pixels."""
-    squares = ["scene", index["row"] // side_px, index["col"] // side_px]
-    return index.groupby(squares, sort=False).ngroup().to_numpy()
+    return index.groupby(["scene", index["row"] // side_px, index["col"] // side_px], sort=False).ngroup().to_numpy()
 
 
 def touching(index: pd.DataFrame, side_px: int) -> np.ndarray:

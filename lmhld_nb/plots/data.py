@@ -119,8 +119,7 @@ def size_histograms(sizes: Mapping[str, np.ndarray], candidates: Mapping[str, Se
         ax.set(xscale="log", title=title, ylim=(0, counts.max() * 1.15))
     plt.setp(left, ylabel="landslides")
     plt.setp(bottom, xlabel="landslide size (px)")
-    total = style.format_count(sum(map(len, sizes.values())), "landslide")
-    return style.counted(figure, total, "dashed: quartiles")
+    return style.counted(figure, style.format_count(sum(map(len, sizes.values())), "landslide"), "dashed: quartiles")
 
 
 def windows_on_scene(scene: Scene, patch_set: PatchSet) -> Figure:

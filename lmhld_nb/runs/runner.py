@@ -238,8 +238,8 @@ def visible_gpus() -> list[str]:
 
 def gpu_room(execution: Execution) -> int:
     """Return how many runs fit at once on the GPUs that ``execution`` may use, at least 1."""
-    any_gpu = choose_device(execution.device) == "cuda"
-    return max(1, len(visible_gpus()) if any_gpu else 1) * execution.runs_per_gpu
+    gpus = len(visible_gpus()) if choose_device(execution.device) == "cuda" else 1
+    return max(1, gpus) * execution.runs_per_gpu
 
 
 @contextmanager
@@ -250,8 +250,7 @@ def gpu_slot(execution: Execution) -> Iterator[Execution]:
     CUDA_VISIBLE_DEVICES lists one GPU, as batch systems do for their jobs (which may all call it 0).
     """
     names = visible_gpus()
-    one_named = len(names) <= 1 and "CUDA_VISIBLE_DEVICES" in os.environ
-    if choose_device(execution.device) != "cuda" or one_named:
+    if choose_device(execution.device) != "cuda" or (len(names) <= 1 and "CUDA_VISIBLE_DEVICES" in os.environ):
         yield execution
         return
     # An idle GPU is preferred to a second run on a busy one.

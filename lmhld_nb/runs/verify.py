@@ -4,8 +4,8 @@ import csv
 import json
 import random
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,7 @@ def choose(
         why = "the others are not published yet, or the records are of another version of the profile"
         mend = "check out the commit they came with, or make new ones with `make publish`"
         known = f"{len(recorded)} of the {len(by_id)} planned runs are recorded"
-        where = f"profile '{records.profile}': run '{absent[0]}' has no record"
-        raise UserError(f"{where}: {known}; {why}: {mend}")
+        raise UserError(f"profile '{records.profile}': run '{absent[0]}' has no record: {known}; {why}: {mend}")
     if sample is not None:
         short = {run_id for run_id in chosen if seconds(trainings([by_id[run_id]]), records) <= LONGEST_DRAWN} or chosen
         chosen = set(random.Random(seed).sample(sorted(short), min(sample, len(short))))
@@ -90,7 +89,14 @@ def verify(
     devices = {records.metrics(run_id).get("device") for run_id in recorded}
     if execution.device == "auto" and device_name(torch.device(choose_device("auto"))) not in devices:
         execution = execution.model_copy(update={"device": "cpu"})
-    with _scratch_store(folder):
+    with environment_set("LMHLD_RUNS", str(folder)), ExitStack() as locked:
+        try:
+            locked.enter_context(store.lock("verify", wait=False))
+        except store.Busy:
+            raise UserError(f"{folder}: another `lmhld verify` is using it; wait for it to finish") from None
+        for path in folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
         try:
             make_runs(stages.values(), workers, execution, whole_area)
         finally:
@@ -100,20 +106,6 @@ def verify(
                     differences[run_id] = difference(files, remade)
                     report(run.spec, differences[run_id])
     return differences
-
-
-@contextmanager
-def _scratch_store(folder: Path) -> Iterator[None]:
-    """Empty ``folder`` and make it the run store of this process and its workers."""
-    with environment_set("LMHLD_RUNS", str(folder)):
-        try:
-            with store.lock("verify", wait=False):
-                for path in folder.iterdir():
-                    if path.is_dir():
-                        shutil.rmtree(path)
-                yield
-        except store.Busy:
-            raise UserError(f"{folder}: another `lmhld verify` is using it; wait for it to finish") from None
 
 
 def difference(recorded: Mapping[str, bytes], remade: Mapping[str, bytes]) -> str:

@@ -61,8 +61,7 @@ def read_decimated(read: Callable[[Window], np.ndarray], window: Window, step: i
     """Read every ``step``-th pixel of every ``step``-th row of a window by ``read``, such as `labels.read`."""
     parts = []
     for strip in strips((window.height, window.width), step * max(1, 512 // step)):
-        values = read(Window(window.row + strip.row, window.col, strip.height, strip.width))
-        parts.append(values[..., ::step, ::step])
+        parts.append(read(Window(window.row + strip.row, window.col, strip.height, strip.width))[..., ::step, ::step])
     return np.concatenate(parts, axis=-2)
 
 

@@ -44,7 +44,6 @@ class DataSet:
     name: str
     title: str
     synthetic: bool
-    citation: str
     scenes: tuple[Scene, ...]
     fingerprint: str
 
@@ -202,7 +201,7 @@ def load(name: str) -> DataSet:
         again = f"run `lmhld data get {name} --from {root}`" if adopted else again
         raise _Stale(f"{changed[0]}: a file of data set '{name}' has changed since; {again}")
     fingerprint = state.get("pixels") or state["fingerprint"]
-    return DataSet(name, description.title, description.synthetic, description.citation, scenes, fingerprint)
+    return DataSet(name, description.title, description.synthetic, scenes, fingerprint)
 
 
 def _root(

@@ -97,8 +97,7 @@ def extract(archive: Path, folder: Path, progress: bool = True, take: Take = str
         if json.loads((folder / MARKER).read_text(encoding="utf-8")) == seal | _count_files(folder):
             return folder
     existing = next(parent for parent in folder.absolute().parents if parent.exists())
-    free = shutil.disk_usage(existing).free - RESERVE
-    size = min(max(FLOOR, RATIO * status.st_size), free)
+    size = min(max(FLOOR, RATIO * status.st_size), shutil.disk_usage(existing).free - RESERVE)
     with (
         config.atomic_path(folder) as temporary,
         tqdm(desc=archive.name, unit="B", unit_scale=True, disable=not progress) as bar,

@@ -35,7 +35,7 @@ class Description(Layout):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=200)
     title: str
     licence: str
-    citation: str  # shown under everything made from the data
+    citation: str  # how its makers want to be cited
     synthetic: bool = False  # artificial; every figure made from it says so
     about: dict[str, str] = Field(default_factory=dict)  # by area if these differ: what it is, source, licence
     source: Annotated[twin.TwinSpec | Zenodo | GitHub | Local, Field(discriminator="kind")]

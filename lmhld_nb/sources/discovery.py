@@ -34,7 +34,6 @@ _CHINESE_NAMES = (
     "廓尔喀 gorkha, 九寨沟 jiuzhaigou, 汶川 wenchuan, 台湾 taiwan, 臺灣 taiwan"
 )
 TWO = " and "  # separates the areas in a name with two of them
-_Mark = tuple[str, str]  # a known word's kind (area, split, role or filler) and value
 
 
 @dataclass(frozen=True)
@@ -56,12 +55,11 @@ class Group:
     def some(self, count: int) -> list[str]:
         """Return at most ``count`` of its paths, evenly spaced from first to last."""
         paths = list(self.files.values())
-        indices = np.unique(np.linspace(0, len(paths) - 1, min(count, len(paths))).astype(int))
-        return [paths[index] for index in indices]
+        return [paths[index] for index in np.unique(np.linspace(0, len(paths) - 1, min(count, len(paths))).astype(int))]
 
 
 @cache
-def _words(letters: bool) -> dict[str, _Mark]:
+def _words(letters: bool) -> dict[str, tuple[str, str]]:  # kind: area, split, role or filler
     """Return kind and value of each known word, without separators between its parts; with ``letters`` X and Y."""
     words = {word: ("filler", "") for word in _FILLERS.split()}
     words |= {word: ("role", role) for role, listed in _ROLES.items() for word in listed.split()}

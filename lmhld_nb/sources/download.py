@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import requests
-from pydantic import Field, ValidationError
+from pydantic import AliasPath, Field, ValidationError
 from tqdm import tqdm
 
 from lmhld_nb import __version__, config
@@ -40,15 +40,11 @@ class RemoteFile:
     md5: str | None = None
 
 
-class _Links(config.Strict, extra="ignore"):
-    address: str = Field(alias="self", pattern=r"^https?://")
-
-
 class _Entry(config.Strict, extra="ignore"):
     key: str
     size: int = Field(ge=1, lt=2**50)
     checksum: str = Field(pattern=r"^md5:[0-9a-f]{32}$")
-    links: _Links
+    address: str = Field(validation_alias=AliasPath("links", "self"), pattern=r"^https?://")
 
 
 class _Record(config.Strict, extra="ignore"):
@@ -79,7 +75,7 @@ def list_files(doi: str) -> list[RemoteFile]:
         raise UserError(f"doi:{doi}: {problem}; {hint}") from error
     except requests.RequestException as error:
         raise UserError(f"doi:{doi}: cannot reach the record ({_reason(error)}); {hint}") from error
-    files = [RemoteFile(e.key, e.links.address, e.size, e.checksum.removeprefix("md5:")) for e in record.files]
+    files = [RemoteFile(e.key, e.address, e.size, e.checksum.removeprefix("md5:")) for e in record.files]
     for file in files:
         config.safe_name(file.name, f"doi:{doi}: file")
     return files

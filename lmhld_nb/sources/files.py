@@ -20,8 +20,7 @@ from lmhld_nb import scenes
 from lmhld_nb.config import UserError
 from lmhld_nb.scenes import arrays, rasters, vectors
 
-RASTERS = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".img", ".vrt", ".jp2")
-SUFFIXES = (*RASTERS, *arrays.SUFFIXES)
+SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".img", ".vrt", ".jp2", *arrays.SUFFIXES)
 _PLACEHOLDER = re.compile(r"\{(\w*)\}|(\*\*/)|(\*)")
 
 
@@ -51,11 +50,6 @@ def match_files(pattern: str, files: list[str]) -> dict[str, dict[str, str]]:
     return {path: match.groupdict() for path in files if (match := regex.fullmatch(path))}
 
 
-def placeholders(pattern: str) -> set[str]:
-    """Return the names that ``pattern`` captures, including the folders of ``**/``."""
-    return set(compile_pattern(pattern).groupindex)
-
-
 def compile_pattern(pattern: str) -> re.Pattern[str]:
     """Turn a path pattern into a regular expression with one named group for each placeholder."""
     regex, end, folders = "", 0, 0
@@ -79,8 +73,7 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
 
 def natural_key(text: str) -> list[Any]:
     """Sort ``tile_9`` before ``tile_10``."""
-    pieces = re.split(r"(\d+)", text)
-    return [(0, int(piece), "") if piece.isdecimal() else (1, 0, piece) for piece in pieces if piece]
+    return [(0, int(piece), "") if piece.isdecimal() else (1, 0, piece) for piece in re.split(r"(\d+)", text) if piece]
 
 
 @dataclass(frozen=True)
@@ -111,8 +104,7 @@ def read_header(path: Path, key: str | None = None) -> Header:
         windows = scenes.strips(source.shape, 512) if alpha else ()
         blank = alpha and all((rasters.read_raster(source, path, strip, [4]) == opaque).all() for strip in windows)
         shape, crs = (source.count, source.height, source.width), str(source.crs) if source.crs else None
-        resolution = source.res if crs else None
-        return Header(shape, np.dtype(source.dtypes[0]), False, crs, resolution, source.nodata, blank)
+        return Header(shape, np.dtype(source.dtypes[0]), False, crs, source.res if crs else None, source.nodata, blank)
 
 
 def codes_in(path: Path, key: str | None = None) -> dict[int, int] | None:

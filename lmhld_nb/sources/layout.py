@@ -16,7 +16,7 @@ from lmhld_nb import config, paper
 from lmhld_nb.config import UserError
 from lmhld_nb.scenes import arrays
 from lmhld_nb.scenes.scene import BANDS, Scene
-from lmhld_nb.sources.files import compile_pattern, list_files, match_files, natural_key, placeholders, read_header
+from lmhld_nb.sources.files import compile_pattern, list_files, match_files, natural_key, read_header
 
 BACKGROUND = "none"  # value of `masks:` for images known to be free of landslides
 
@@ -54,9 +54,9 @@ class Part(config.Strict):
     def _check(self) -> Self:
         if self.masks is not None and self.polygons is not None and not self.unlabelled:
             raise ValueError("masks and polygons exclude each other")
-        own = placeholders(self.images)
+        own = compile_pattern(self.images).groupindex.keys()
         for pattern in (self.masks, self.polygons, self.dem):
-            if pattern and pattern != BACKGROUND and (foreign := placeholders(pattern) - own):
+            if pattern and pattern != BACKGROUND and (foreign := compile_pattern(pattern).groupindex.keys() - own):
                 raise ValueError(f"'{pattern}' has {', '.join(sorted(foreign))}, which '{self.images}' has not")
         for pattern in self.exclude:
             compile_pattern(pattern)
@@ -211,7 +211,7 @@ def _pair(root: Path, part: Part, kind: str, images: _Images, files: list[str]) 
     pattern = getattr(part, kind)
     if pattern is None or pattern == BACKGROUND or not images:
         return {}
-    names = sorted(placeholders(pattern))
+    names = sorted(compile_pattern(pattern).groupindex)
     by_key: dict[tuple[str, ...], str] = {}
     for path, captured in part.match(pattern, files).items():
         if (other := by_key.setdefault(tuple(captured[name] for name in names), path)) != path:

@@ -41,8 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         text = (ROOT / "notebooks" / f"{name}.py").read_text(encoding="utf-8")
         text = text.replace('profile: str = "mini"', f'profile: str = "{folder / "tiny.yaml"}"')
         (folder / "notebooks" / f"{name}.py").write_text(text, encoding="utf-8")
-        notebook = jupytext.reads(text, fmt="py:percent")
-        jupytext.write(notebook, folder / "notebooks" / f"{name}.ipynb")
+        jupytext.write(jupytext.reads(text, fmt="py:percent"), folder / "notebooks" / f"{name}.ipynb")
     return folder
 
 
@@ -109,8 +108,7 @@ def test_a_slider_moved_by_keyboard_changes_the_count(page: Page, server: tuple[
         page.keyboard.press("Shift+Enter")
     row = page.locator("table.lmhld tr", has_text="kept")
     row.wait_for(timeout=120_000)
-    cells = row.locator("td")
-    kept = int(cells.last.inner_text())
+    kept = int(row.locator("td").last.inner_text())
     page.locator(".widget-slider .noUi-handle:visible").first.focus()
     for _ in range(20):
         page.keyboard.press("ArrowRight")

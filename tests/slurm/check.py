@@ -152,8 +152,7 @@ def examine_script(work: Work, undisturbed: dict[str, str], lose: Callable[[str]
     check("none was finished twice", times == work.finished(), times)
     left = [*work.folder.glob("runs/*/.*.part*"), *work.folder.glob("runs/set-aside/*")]
     check("nothing is left half-written, nothing was set aside", not left, left)
-    weights = work.weights()
-    check("weights are those that Snakemake's jobs made", undisturbed.items() <= weights.items(), undisturbed)
+    check("weights are those that Snakemake's jobs made", undisturbed.items() <= work.weights().items(), undisturbed)
     check("the chapter is executed", (work.folder / "build/rehearsal/05_experiment_2_single.ipynb").is_file())
 
 

@@ -52,8 +52,7 @@ def _configure(folder: Path) -> None:
     for name in ("gpu0", "gpu1"):
         (folder / name).symlink_to("/dev/null")  # slurmd wants device files, and any will do
     for name in ("slurm.conf", "gres.conf", "prolog", "node", "bin/srun"):
-        template = Path(__file__).with_name(Path(name).name).read_text()
-        (folder / name).write_text(template.format(**values))
+        (folder / name).write_text(Path(__file__).with_name(Path(name).name).read_text().format(**values))
         (folder / name).chmod(0o755)
     key = folder / "munge.key"
     key.touch(mode=0o600)
