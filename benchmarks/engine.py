@@ -212,6 +212,7 @@ def measure(
         runners["contiguous"] = Ours(name, patches, device, channels_last=False, width=width, graphs=on_gpu)
     if on_gpu:
         runners["launched"] = Ours(name, patches, device, width=width)
+    if on_gpu and name == "unet":
         runners["untuned"] = untuned(Ours(name, patches, device, width=width, graphs=True), device)
     if compiled:
         runners["compiled"] = Ours(name, patches, device, width=width, compiled=True)
