@@ -5,10 +5,11 @@
 Same network, same published width, batches of 16. Ours and the plain loop (`benchmarks.plain`: fp32, NCHW, a DataLoader
 over patch files, `.item()` each step) take turns. MONAI's BasicUNet, if installed, runs in the plain loop too, beside
 our U-Net. On the CPU all cores compute and the size is 64 px. On CUDA all five sizes are measured; ours are steps
-replayed as CUDA graphs, as in `paper`, beside steps launched kernel by kernel (`graph_gain`) and steps for which cuDNN
-has not tried its kernels (`tuning_gain`), and for the networks named steps of a compiled network and several runs
-sharing the GPU. The matrix-product peak is measured on the same machine, and operations are counted by torch. Sizes are
-done one after another, so that a measurement cut off has all networks at the first ones.
+replayed as CUDA graphs, as in `paper`, beside steps launched kernel by kernel (`graph_gain`), and for the networks
+named steps of a compiled network, and runs in processes of their own: 2 and 8 that share the GPU, against one alone
+(`shared_by_…`), and one for which cuDNN tries its kernels (`tuning_gain`). The matrix-product peak is measured on the
+same machine, and operations are counted by torch. Sizes are done one after another, so that a measurement cut off has
+all networks at the first ones.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from tqdm import tqdm
 
 from benchmarks import common, plain
 from lmhld_nb import models
+from lmhld_nb.config import atomic_path
 from lmhld_nb.models.unet_3p import UpsampledConv
 from lmhld_nb.patches.batches import load_split
 from lmhld_nb.patches.patch_sets import PatchSet, PatchSpec
@@ -48,10 +50,11 @@ def made_patches(size: int, n: int) -> PatchSet:
     """Write a PatchSet of random 16-bit patches, 70 % of them for training."""
     folder = common.SCRATCH / f"patches-{size}-{n}"
     if not folder.exists():  # another network's
-        folder.mkdir(parents=True)
         random = np.random.default_rng(0)
-        np.save(folder / "images.npy", random.integers(0, 3000, (n, 4, size, size), np.uint16))
-        np.save(folder / "masks.npy", (random.random((n, size, size)) < 0.2).astype(np.uint8))
+        with atomic_path(folder) as temporary:
+            temporary.mkdir()
+            np.save(temporary / "images.npy", random.integers(0, 3000, (n, 4, size, size), np.uint16))
+            np.save(temporary / "masks.npy", (random.random((n, size, size)) < 0.2).astype(np.uint8))
     split = np.where(np.arange(n) < 0.7 * n, "train", np.where(np.arange(n) < 0.9 * n, "val", "test"))
     pd.DataFrame({"scene": "made", "row": 0, "col": 0, "share": 0.2, "split": split}).to_csv(
         folder / "index.csv", index=False
@@ -135,24 +138,15 @@ class Ours:
         self.loss += self.step(images, masks)
 
 
-def untuned(step: Callable[[], object], device: torch.device) -> Callable[[], object]:
-    """Return a step for which cuDNN does not try its kernels."""
-
-    def call() -> object:
-        with engine.settings(device, alone=False):
-            return step()
-
-    return call
-
-
 def plain_of(model: nn.Module, patches: PatchSet, device: torch.device, folder: Path) -> Callable[[], float]:
     """Return a step of the plain loop, computed as the architectures are told (no rearranged up-sampling)."""
     for module in model.modules():
         if isinstance(module, UpsampledConv):
             module.literal = True
+    if not folder.exists():  # another network's
+        with atomic_path(folder) as temporary:
+            plain.write_files(patches, "train", temporary)
     files = plain.PatchFiles(folder, patches.mean, patches.std)
-    if not len(files):  # else another network's
-        files = plain.write_files(patches, "train", folder)
     endless = plain.steps(model.to(device), plain.loader(files, RECIPE.batch_size, device), RECIPE, device)
     return lambda: next(endless)
 
@@ -212,8 +206,6 @@ def measure(
         runners["contiguous"] = Ours(name, patches, device, channels_last=False, width=width, graphs=on_gpu)
     if on_gpu:
         runners["launched"] = Ours(name, patches, device, width=width)
-    if on_gpu and name == "unet":
-        runners["untuned"] = untuned(Ours(name, patches, device, width=width, graphs=True), device)
     if compiled:
         runners["compiled"] = Ours(name, patches, device, width=width, compiled=True)
     took = alternated(runners, rounds, steps, device)
@@ -237,7 +229,6 @@ def measure(
         "bf16_gain": ratio.get("fp32", np.nan),
         "channels_last_gain": ratio.get("contiguous", np.nan),
         "graph_gain": ratio.get("launched", np.nan),
-        "tuning_gain": ratio.get("untuned", np.nan),
         "compile_gain": 1 / ratio.get("compiled", np.nan),
         "data_share": np.nan if on_gpu else reading,  # on a GPU the host only asks for the data
         "tflops": achieved,
@@ -247,17 +238,17 @@ def measure(
     }
 
 
-def shared_rate(name: str, patches: PatchSet, processes: int) -> float:
-    """Return the patches a second of several runs on one GPU together, each with steps replayed as graphs."""
+def shared_rate(name: str, patches: PatchSet, processes: int, tuned: bool = False) -> float:
+    """Return the patches a second of several runs on one GPU together; ``tuned``: after cuDNN's trials of kernels."""
     context = multiprocessing.get_context("spawn")
     start = context.Manager().Barrier(processes)
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        return sum(pool.map(_one_of_several, [name] * processes, [patches] * processes, [start] * processes))
+        return sum(pool.map(_one_of_several, *zip(*[(name, patches, start, tuned)] * processes, strict=True)))
 
 
-def _one_of_several(name: str, patches: PatchSet, start: Barrier) -> float:
+def _one_of_several(name: str, patches: PatchSet, start: Barrier, tuned: bool) -> float:
     device = torch.device("cuda")
-    with engine.settings(device):
+    with engine.settings(device, tuned):
         ours = Ours(name, patches, device, graphs=True)
         for _ in range(20):
             ours()
@@ -296,9 +287,10 @@ def main() -> None:
             compiled = name in arguments.compile.split(",")
             row = measure(name, size, arguments.rounds, device, peaks, arguments.width, compiled)
             if name in arguments.shared.split(","):
-                for processes in (2, 8):
-                    rate = shared_rate(name, made_patches(size, 960), processes)
-                    row[f"shared_by_{processes}"] = rate / float(row["patches_per_s"])  # type: ignore[arg-type]
+                shared = made_patches(size, 960)
+                alone = shared_rate(name, shared, 1)
+                row["tuning_gain"] = shared_rate(name, shared, 1, tuned=True) / alone
+                row |= {f"shared_by_{several}": shared_rate(name, shared, several) / alone for several in (2, 8)}
             rows.append(row)
             common.save(pd.DataFrame(rows), arguments.name, device, show=len(rows) == len(cases))
     for folder in (*common.SCRATCH.glob("patches-*"), *common.SCRATCH.glob("files-*")):

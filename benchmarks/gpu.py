@@ -23,11 +23,11 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from benchmarks import common
 from lmhld_nb import sources
 from lmhld_nb.config import ROOT
 from lmhld_nb.experiments import load, open_study
 from lmhld_nb.experiments.plan import plan, plan_table
+from lmhld_nb.processes import scratch_folder
 
 sys.path.append(str(ROOT / "tools"))
 
@@ -101,22 +101,23 @@ def limited(command: Sequence[str], limit: float, log: Path) -> str:
 
 
 @contextmanager
-def shared_context(folder: Path) -> Iterator[None]:
-    """Let processes compute on the GPU at the same time, not in turns, if NVIDIA's Multi-Process Service is there."""
-    if not (service := shutil.which("nvidia-cuda-mps-control")):
-        yield
-        return
-    places = {f"CUDA_MPS_{what}_DIRECTORY": str(folder / f"mps-{what.lower()}") for what in ("PIPE", "LOG")}
-    for place in places.values():
-        Path(place).mkdir(parents=True, exist_ok=True)
-    os.environ |= places
-    subprocess.run([service, "-d"], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run([service], input=b"quit\n", check=True)
-        for name in places:
-            del os.environ[name]
+def shared_context() -> Iterator[None]:
+    """Let processes compute on the GPU at the same time, not in turns, if NVIDIA's Multi-Process Service starts."""
+    service, before = shutil.which("nvidia-cuda-mps-control"), dict(os.environ)
+    with scratch_folder() as folder:  # a short path: the pipe is a socket
+        os.environ |= {f"CUDA_MPS_{what}_DIRECTORY": folder for what in ("PIPE", "LOG")}
+        started = service is not None and not subprocess.run([service, "-d"], check=False).returncode
+        if not started:
+            print("without the Multi-Process Service", flush=True)
+            os.environ.clear()
+            os.environ |= before
+        try:
+            yield
+        finally:
+            if started:
+                subprocess.run([str(service)], input=b"quit\n", check=False, timeout=GRACE)
+            os.environ.clear()
+            os.environ |= before
 
 
 def main() -> None:
@@ -149,7 +150,7 @@ def main() -> None:
         left, start = options.budget - (time.monotonic() - began), time.monotonic()
         limit = max(1, left * SHARES[step] / sum(SHARES[later] for later in options.steps[position:]))
         size = log.stat().st_size if log.exists() else 0
-        with shared_context(common.SCRATCH) if options.mps and step == "edition" else nullcontext():
+        with shared_context() if options.mps and step == "edition" else nullcontext():
             state = limited([sys.executable, "-m", *commands[step]], limit, log)
         if step == "edition":
             says = collect(profile, out)

@@ -173,6 +173,7 @@ def main() -> None:
                  "bare_shared_s": shared["work_s"], "plain_s": loop.get("work_s", np.nan),
                  "map_to_bare": best / ours["work_s"],
                  "map_to_plain": rate["ours"] / rate["plain"],
+                 "map_cpu_s": ours["cpu_seconds"], "map_peak_mb": ours["peak_mb"],
                  "extra_mb": ours["peak_mb"] - base["peak_mb"], "landslides": ours["landslides"]}
             )  # fmt: skip
             print({name: round(value, 3) for name, value in rows[-1].items()}, flush=True)

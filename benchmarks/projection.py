@@ -12,6 +12,7 @@ model, not 42).
 from __future__ import annotations
 
 import argparse
+import math
 from itertools import permutations
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def _candidates(area: str, chosen: int) -> list[int]:
 def rate(rates: pd.DataFrame, model: str, size: int, column: str) -> float:
     """Return patches a second; from the nearest measured size, by pixels, where this one was not measured."""
     own = rates[rates["model"] == model].set_index("patch_px")[column]
-    nearest = min(own.index, key=lambda measured: abs(measured - size))
+    nearest = min(own.index, key=lambda measured: (abs(math.log(measured / size)), -measured))
     return float(own[nearest]) * (nearest / size) ** 2
 
 

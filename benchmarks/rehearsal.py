@@ -111,7 +111,7 @@ def measure(steps: dict[str, list[str]], patches: int, data: Path, work: Path) -
     """Measure steps (name: task and arguments) on a data folder and a workdir; the table grows step by step."""
     before = {name: os.environ.get(name) for name in ("LMHLD_DATA", "LMHLD_WORKDIR")}
     os.environ |= {"LMHLD_DATA": str(data), "LMHLD_WORKDIR": str(work)}
-    title = "rehearsal-whole" if any(step.startswith("chapter") for step in steps) else "rehearsal"
+    title = "rehearsal-whole" if patches == 0 or "chapter 00" in steps else "rehearsal"
     for step, arguments in steps.items():
         took = common.measured("rehearsal", *arguments)
         if took.get("runs") == 0:  # trained by an earlier call, which noted what it took

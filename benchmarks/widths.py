@@ -2,9 +2,9 @@
 
     python -m benchmarks.widths [--gpu benchmarks/results/edition-gpu--….tar.xz]
 
-Compared are trainings from random weights (experiments 2 and 3) with the same network, areas, patch sizes, epochs and
-seed. The wider ones were computed in bf16, on a twin whose last digits differ (other versions of NumPy and SciPy).
-Also: how long their first epoch took, with all that is prepared in it, and one of the others.
+Compared are trainings from random weights (experiments 2 and 3) that agree in all but the width, the precision, and the
+data's fingerprint: the wider ones were computed in bf16, on a twin whose last digits differ (other versions of NumPy
+and SciPy). Also: how long their first epoch took, with all that is prepared in it, and one of the others.
 """
 
 from __future__ import annotations
@@ -13,36 +13,42 @@ import argparse
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from benchmarks import common
 from lmhld_nb.runs import records
 
-KEYS = ["experiment", "model", "areas", "patch_px", "epochs", "batch_size", "seed"]
+
+def same_in(spec: dict[str, Any]) -> str:
+    """Return what two runs to be compared have in common, as text."""
+    data = [{**one, "fingerprint": ""} for one in spec["data"]]
+    recipe = {**spec["recipe"], "precision": "", "portable": ""}
+    return json.dumps({**spec, "data": data, "recipe": recipe, "width": ""}, sort_keys=True)
 
 
 def scores(path: Path, profile: str) -> pd.DataFrame:
-    """Return F1 on test patches, seconds and hardware of runs that start from random weights, by `KEYS`."""
-    rows = []
+    """Return F1 on test patches, seconds and hardware of runs that start from random weights, by `same_in`."""
+    rows = {}
     for files in records.read(path, profile).runs.values():
         spec, metrics = json.loads(files["spec.json"]), json.loads(files["metrics.json"])
         if "stage" in spec:
             continue
         clock = pd.read_csv(io.BytesIO(files["history.csv"]))["seconds"]
-        areas, sizes = ([str(data[name]) for data in spec["data"]] for name in ("area", "size"))
-        rows.append(
-            {"experiment": "mix" if len(areas) > 1 else "single", "model": spec["model"], "areas": "+".join(areas),
-             "patch_px": "+".join(dict.fromkeys(sizes)), "epochs": spec["recipe"]["epochs"],
-             "batch_size": spec["recipe"]["batch_size"], "seed": spec["seed"], "f1": metrics["test"]["f1"],
-             "first_epoch_s": clock.iloc[0], "epoch_s": clock.diff().median(), "device": metrics["device"]}
-        )  # fmt: skip
-    return pd.DataFrame(rows).set_index(KEYS)
+        rows[same_in(spec)] = {
+            "experiment": "mix" if len(spec["data"]) > 1 else "single", "model": spec["model"],
+            "f1": metrics["test"]["f1"], "first_epoch_s": clock.iloc[0], "epoch_s": clock.diff().median(),
+            "device": metrics["device"],
+        }  # fmt: skip
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def compared(narrow: pd.DataFrame, wide: pd.DataFrame) -> pd.DataFrame:
     """Return by experiment and network the mean F1 of both, and the difference with its deviation over runs."""
-    both = narrow.add_suffix("_narrow").join(wide.add_suffix("_wide"), how="inner").reset_index()
+    kinds = ["experiment", "model"]
+    pair = (table.drop(columns=kinds).add_suffix(suffix) for table, suffix in ((narrow, "_narrow"), (wide, "_wide")))
+    both = pd.concat(pair, axis="columns", join="inner").join(wide[kinds])
     both["gain"] = both["f1_wide"] - both["f1_narrow"]
     everything = both.assign(model="all")
     table = pd.concat([both, everything]).groupby(["experiment", "model"], sort=False)

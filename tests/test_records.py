@@ -173,6 +173,9 @@ def an_array_that_grows(members: dict[str, bytes]) -> None:
     (replaced("x.columns", b""), False, "damaged, or no records (not enough values"),
     (replaced("RUN/metrics.json.brief"), False, "metrics.json.brief' twice"),
     (replaced("x.brief", b"{}"), False, "damaged, or no records ('files')"),
+    (replaced("x.brief", b"1" * records.LARGEST_BRIEF + b" "), False, "twice, or too large"),
+    (replaced("x.brief", b'{"files": [], "a": [[]]}'), False, "damaged, or no records (a list among scores)"),
+    (replaced("x.brief", b'{"files": [], "a": {"tp": 1%0400d, "fp": 0.5, "fn": 1, "tn": 1}}' % 0), False, "damaged"),
     *(
         (replaced(name), True, "holds '")
         for name in (

@@ -32,13 +32,14 @@ VERSION = 4
 READABLE = (2, 3, VERSION)  # version 2 had no columns, and both nothing brief
 COLUMNS, BRIEF = ".columns", ".brief"
 LARGEST = 200_000_000  # bytes, unpacked
+LARGEST_BRIEF = 30_000  # a chain of seven stages takes 7,000; what is nested deeply grows when it is indented
 _REQUIRED = ("spec.json", "history.csv", "metrics.json", scoring.PATCHES_FILE)
 RUN_FILES = (*_REQUIRED, "environment.json", scoring.WHOLE_AREA_FILE, scoring.WINDOWS_FILE)
 _MEMBER = re.compile(rf"([0-9a-f]{{16}})/({'|'.join(map(re.escape, RUN_FILES))}|{SHOWN}/\w[^/\\]*\.npz)")
 
 _UNREADABLE = (
     lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, LookupError,
-    TypeError, AttributeError,
+    TypeError, AttributeError, ArithmeticError,
 )  # fmt: skip
 
 Files = dict[str, bytes]
@@ -125,22 +126,25 @@ def _unpacked(path: Path) -> Files:
                 raise ValueError(f"holds {entry.name!r} twice, or as no file")
             content[name] = file.read() if name == entry.name else table(file.read())
     for brief in [name for name in content if name.endswith(BRIEF)]:
-        folder, name = f"{brief.partition('/')[0]}/", brief.removesuffix(BRIEF)
-        if name in content:
-            raise ValueError(f"holds {brief!r} twice")
-        files = {path.removeprefix(folder): data for path, data in content.items() if path.startswith(folder)}
+        name = brief.removesuffix(BRIEF)
+        if name in content or len(content[brief]) > LARGEST_BRIEF:
+            raise ValueError(f"holds {brief!r} twice, or too large")
+        files = {file: content.get(f"{name.partition('/')[0]}/{file}", b"") for file in RUN_FILES}
         content[name] = unabridged(content.pop(brief), files)
     return content
 
 
 def unabridged(brief: bytes, files: Mapping[str, bytes]) -> bytes:
     """Return a sealed record (`seals`) stored without its seal, its files' digests and the scores of its counts."""
-    record = _scored(json.loads(brief))
+    record = json.loads(brief)
     digests = {name: hashlib.sha256(files[name]).hexdigest() for name in record.pop("files")}
+    record = _scored(record)
     return (json.dumps(seals.sealed_with(record, digests), indent=1) + "\n").encode()
 
 
 def _scored(value: Any) -> Any:
+    if isinstance(value, list):  # written with a line for each of its items
+        raise ValueError("a list among scores")
     if not isinstance(value, dict):
         return value
     if list(value) != scoring.COUNTS:

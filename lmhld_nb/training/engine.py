@@ -73,7 +73,7 @@ def learning_rate(recipe: Recipe, epoch: int, done: float = 0.0) -> float:
 def settings(device: torch.device, alone: bool = True) -> Iterator[None]:
     """Make a GPU the current one and, if a run has it ``alone``, let cuDNN try its kernels; undo both afterwards."""
     before = torch.backends.cudnn.benchmark
-    # Runs that share a GPU tried them for 10 to 28 s each, and 32 channels gained nothing (benchmarks/README.md).
+    # Trials take seconds, much longer while other runs compute (benchmarks/README.md).
     torch.backends.cudnn.benchmark = device.type == "cuda" and alone
     try:
         with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
@@ -190,4 +190,7 @@ def out_of_memory(error: Exception) -> bool:
     """Whether an error means that a device is out of memory."""
     # Libraries with their own allocators use other words.
     words = ("can't allocate memory", "not enough memory", "out of memory", "STATUS_ALLOC_FAILED")
-    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
+    if isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words):
+        return True
+    # While a graph is recorded, its end may fail for what failed before.
+    return isinstance(error.__context__, Exception) and out_of_memory(error.__context__)
