@@ -61,11 +61,7 @@ print(
 panels = {
     lm.paper.area_name(area): group for area, group in by_area.items() if group
 }
-book.show(
-    lm.plots.scores.learning_curves(panels),
-    "learning_curves_single",
-    single.histories(runs),
-)
+book.show(lm.plots.scores.learning_curves(panels), "learning_curves_single")
 
 # %%
 losses = [run.history["train_loss"] for run in runs]

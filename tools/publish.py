@@ -18,6 +18,7 @@ from pathlib import Path
 import jupytext
 import nbformat
 import write_records
+import zopfli.png
 from nbformat import NotebookNode
 
 from lmhld_nb import paper, scenes
@@ -125,6 +126,7 @@ def publish_figures(figures: Path, folder: Path, synthetic: bool) -> None:
             # In drawings fewer colours would tint the paper.
             drawing = len(content) < HEAVY
             content = min(content, palette_png(content, 64), key=len) if drawing else lightest_png(content)
+            content = zopfli.png.optimize(content)
         (folder / path.name).write_bytes(content)
     print(f"{folder.name}: {sum(path.stat().st_size for path in folder.iterdir()) / 1e6:.1f} MB")
 

@@ -32,12 +32,6 @@ def tested(finished: Sequence[Run]) -> list[dict[str, Any]]:
     return [{"area": row["run"].spec.data[0].area, **row} for row in tables.tested(finished)]
 
 
-def histories(finished: Sequence[Run]) -> pd.DataFrame:
-    """Return learning curves as they are drawn: epoch, val_f1, area and model; one row per epoch."""
-    histories = ((run.history[["epoch", "val_f1"]], run.spec) for run in finished)
-    return pd.concat([history.assign(area=spec.data[0].area, model=spec.model) for history, spec in histories])
-
-
 def threshold_baseline(run: Run) -> Threshold:
     """Return the best single threshold on a run's test pixels (an upper bound for thresholding)."""
     (patch_set,) = runs.patch_sets(run.spec, progress=False)
