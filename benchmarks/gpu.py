@@ -156,7 +156,7 @@ def main() -> None:
             says = collect(profile, out)
         else:
             printed = log.read_bytes()[size:].decode(errors="replace").splitlines()
-            says = next((line.strip() for line in reversed(printed) if line.strip()), "")
+            says = next((line.strip() for line in reversed(printed) if line.strip()), "").replace(f"{out}/", "")
         seconds = time.monotonic() - start
         rows.append({"step": step, "state": state, "seconds": seconds, "limit_s": limit, "says": says})
         pd.DataFrame(rows).to_csv(out / "summary.csv", index=False, float_format="%.4g")
