@@ -9,7 +9,7 @@ from conftest import QUIET
 from made import blobs, image_of, refuses, scene, write_tif
 from torch import nn
 
-from lmhld_nb import patches, runs, scenes
+from lmhld_nb import patches, runs, scenes, sources
 from lmhld_nb.evaluation.counts import Confusion
 from lmhld_nb.patches.patch_sets import PatchSpec
 from lmhld_nb.scenes.scene import BANDS
@@ -32,10 +32,9 @@ class Bright(nn.Module):
         return x[:, :1]
 
 
-def score(area, model=None, times=1, **recipe):
+def score(area, times=1, **recipe):
     patch_set, made = area
-    model = model or Bright()
-    counts = scoring.window_counts(model, patch_set, [made] * times, Recipe(**recipe), progress=False)
+    counts = scoring.window_counts(Bright(), patch_set, [made] * times, Recipe(**recipe), progress=False)
     return scoring.whole_area(counts)
 
 
@@ -58,10 +57,10 @@ def test_every_known_pixel_counts_once(area, normalise):
     values, labels, valid = scenes.read_all(made, BANDS)
     mean, _ = (patch_set.mean, patch_set.std) if normalise == "area" else patch_set.scene_statistics["a"]
     known = valid & (labels != 255)
-    counts = score(area, normalise=normalise)
-    assert counts["all"] == Confusion.of(values[0] > mean[0], labels == 1, known)
+    counts = score(area, normalise=normalise)["all"]
+    assert counts == Confusion.of(values[0] > mean[0], labels == 1, known)
     assert known.sum() == (SHAPE[0] - 20) * (SHAPE[1] - 10)
-    assert score(area, times=2, normalise=normalise)["all"] == counts["all"] + counts["all"]
+    assert score(area, times=2, normalise=normalise)["all"] == counts + counts
 
 
 def test_the_second_score_leaves_out_the_training_patches_and_nothing_else(area):
@@ -107,9 +106,18 @@ def refused(run, name, read):
 
 def test_windows_sum_up_to_the_score_of_the_whole_area(chain):
     run = runs.make_run(chain[0], QUIET, whole_area=True)
-    counts = runs.store.window_counts(run)
-    assert scoring.whole_area(counts) == run.whole_area
+    blocks = runs.store.block_counts(run)
+    assert scoring.whole_area(blocks) == run.whole_area
     (patch_set,) = runs.patch_sets(run.spec)
+    scenes = sources.load(patch_set.spec.dataset).scenes_of(patch_set.spec.area)
+    counts = scoring.window_counts(run.model(), patch_set, scenes, run.recipe, progress=False)
+    side = patch_set.spec.block * patch_set.spec.size
+    assert blocks["windows"].sum() == len(counts) > len(blocks) == len(blocks.drop_duplicates([*POSITION, "trained"]))
+    assert not (blocks["row"] % side).any() and not (blocks["col"] % side).any()
+    one = blocks[blocks["windows"] > 1].iloc[0]
+    squares = counts.assign(**{key: counts[key] // side * side for key in ("row", "col")})
+    inside = counts[(squares[blocks.columns[:4]] == one[:4]).all(axis=1)]
+    assert [len(inside), *inside[scoring.COUNTS].sum()] == [*one[["windows", *scoring.COUNTS]]]
     trained = patch_set.index[patch_set.index["split"] == "train"]
     taken = counts[counts["trained"] == 1]
     assert sorted(taken[POSITION].itertuples(index=False)) == sorted(trained[POSITION].itertuples(index=False))
@@ -119,7 +127,7 @@ def test_windows_sum_up_to_the_score_of_the_whole_area(chain):
     assert len(same) == len(patch_set.where("test")) > 0
     for cell in scoring.COUNTS:
         assert same[cell].tolist() == same[f"{cell}_window"].tolist()
-    refused(run, scoring.WINDOWS_FILE, runs.store.window_counts)
+    refused(run, scoring.BLOCKS_FILE, runs.store.block_counts)
 
 
 def test_a_run_is_scored_once_and_a_damaged_score_is_made_again(chain):

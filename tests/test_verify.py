@@ -60,7 +60,7 @@ def test_runs_again_are_identical(verified, specs, recorded, trainings):
     assert (code, error, last) == (0, "", f"{len(specs)} of {len(specs)} runs are identical")
     assert first.startswith(f"tiny: {len(specs)} of {len(specs)} runs, {len(specs)} trainings") and "about " in first
     assert sorted(lines) == sorted(f"{spec.run_id} {spec.label}: identical" for spec in specs)
-    assert any("whole_area.csv" in files for files in recorded.runs.values())
+    assert any("whole_area_blocks.csv" in files for files in recorded.runs.values())
     # The stages before a run are trained, and compared, too; what an earlier call has finished is made anew.
     last_stage = next(spec for spec in specs if len(spec.chain) == 2)
     code, out, _ = verified(last_stage.run_id)
@@ -111,7 +111,7 @@ def edited(files, name, pattern, replacement):
     ("test_patches.csv", r"(gorkha,\d+),\d+", r"\1,9999", "test_patches.csv line 2 (stage {id}, input last, area"),
     ("test_patches.csv", r"\n(.+\n)$", r"\n\1\1", "): stage is absent, recorded {id}; test"),
     ("history.csv", r"^1,0\.05", "1,0.06", "history.csv line 2 (epoch 1): lr is 0.05, recorded 0.06"),
-    ("whole_area.csv", r"(,0,0,[01]),\d+", r"\1,9999", "line 2 (scene gorkha_0, row 0, col 0): tp is "),
+    ("whole_area_blocks.csv", r"(,0,0,[01],\d+),\d+", r"\1,9999", "line 2 (scene gorkha_0, row 0, col 0): tp is "),
     ("metrics.json", '"f1": [^,]+', '"f1": 2.0', "metrics.json: test.f1 is "),
     ("metrics.json", r'"weights": "\w+', '"weights": "0', "all scores and counts agree, but metrics.json: weights"),
     ("metrics.json", '"areas": {', r'"areas": {"\\u001b[31m": 1,', r"areas.\x1b[31m is absent, recorded 1"),

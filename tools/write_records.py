@@ -69,12 +69,12 @@ def _place(member: tuple[str, bytes]) -> tuple[list[str], int, str]:
 
 def columns(text: bytes) -> bytes:
     """Return a table of counts, CSV, in the form that `records.table` reads; empty for what it would not give back."""
-    with suppress(ValueError):
-        rows = (line.split(b",") for line in text.removesuffix(b"\n").split(b"\n"))
-        *keys, tp, fp, fn, tn = map(list, zip(*rows, strict=True))
-        for counts, others in ((tp, fn), (tn, fp)):
-            counts[1:] = [b"%d" % (int(one) + int(other)) for one, other in zip(counts[1:], others[1:], strict=True)]
-        packed = b"\n".join(map(b",".join, [*keys, tp, fp, fn, tn]))
+    with suppress(ValueError, OverflowError):
+        names, *rows = text.removesuffix(b"\n").split(b"\n")
+        *keys, _, _, _, _ = cells = list(zip(*(row.split(b",") for row in rows), strict=True))
+        tp, fp, fn, tn = (np.array([int(cell) for cell in column], np.uint32) for column in cells[-4:])
+        planes = np.array([tp + fn, fp, fn, fp + tn], ">u4")[..., None].view(np.uint8).transpose(0, 2, 1)
+        packed = b"\n".join([names, *map(b",".join, keys), planes.tobytes()])
         if table(packed) == text:
             return packed
     return b""

@@ -107,7 +107,9 @@ def kind_of(module: nn.Module) -> str:
     # Normalisation and rectifiers are not mentioned, unless there is nothing else.
     layers = _flat(module)
     major = [layer for layer in layers if not isinstance(layer, _MINOR)]
-    runs = [(name, len(list(run))) for name, run in groupby(major or layers, _layer_name)]
+    names = ("conv {}×{}".format(*one.kernel_size) if isinstance(one, nn.Conv2d) else type(one).__name__
+             for one in major or layers)  # fmt: skip
+    runs = [(name, len(list(run))) for name, run in groupby(names)]
     return " + ".join(name if count == 1 else f"{count} × {name}" for name, count in runs)
 
 
@@ -115,10 +117,6 @@ def _flat(module: nn.Module) -> list[nn.Module]:
     if not isinstance(module, nn.Sequential):
         return [module]
     return [layer for child in module for layer in _flat(child)]
-
-
-def _layer_name(module: nn.Module) -> str:
-    return "conv {}×{}".format(*module.kernel_size) if isinstance(module, nn.Conv2d) else type(module).__name__
 
 
 def _maps(nodes: Iterable[fx.Node]) -> list[fx.Node]:

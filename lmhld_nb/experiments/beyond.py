@@ -157,6 +157,6 @@ def _training_patches(study: Study, patch_spec: PatchSpec) -> int:
 
 register(Experiment(
     name="beyond", title="beyond the paper", settings=Beyond, specs=specs, findings=BEYOND,
-    whole_area=lambda of: {one.run_id for group in (base(of), background(of), *sizes(of).values()) for one in group},
+    whole_area=lambda of: {one.run_id for group in sizes(of).values() for one in group},
     used_areas=("area", "sizes_area"),
 ))  # fmt: skip

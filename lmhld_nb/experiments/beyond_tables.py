@@ -10,8 +10,7 @@ import pandas as pd
 from lmhld_nb import runs
 from lmhld_nb.evaluation import Confusion, intervals
 from lmhld_nb.evaluation.intervals import RESAMPLES
-from lmhld_nb.experiments.certainty import WINDOW
-from lmhld_nb.experiments.tables import PLACE, join_ids, score_table, tested_on, tested_patches, tested_windows
+from lmhld_nb.experiments.tables import PLACE, join_ids, score_table, tested_blocks, tested_on, tested_patches
 from lmhld_nb.patches import splits
 from lmhld_nb.runs import Run, store
 from lmhld_nb.training import scoring
@@ -22,15 +21,14 @@ def held_out(base: Run, with_background: Run) -> pd.DataFrame:
 
     Columns: position, kept (by the paper's rule), base_tp … background_fn, weight (windows of the area represented).
     """
-    (patch_set,) = runs.patch_sets(with_background.spec, progress=False)
-    index = patch_set.index.assign(kept=patch_set.index["share"] >= patch_set.spec.min_share)
+    (spec,) = with_background.spec.data
+    index = runs.patch_set(spec, progress=False).index
+    index = index.assign(kept=index["share"] >= spec.min_share)
     tests = index[index["split"] == "test"]
     stands_for = index.groupby("kept").size() / tests.groupby("kept").size()
-    table = tests[[*WINDOW, "kept"]]
-    for name, run in (("base", base), ("background", with_background)):
-        counts = store.window_counts(run)[[*WINDOW, *intervals.COUNTED]]
-        renamed = {cell: f"{name}_{cell}" for cell in intervals.COUNTED}
-        table = table.merge(counts.rename(columns=renamed), on=WINDOW, validate="1:1")
+    table = tests[["scene", "row", "col", "kept"]]
+    for name, counts in (("base", store.counts_on(base, spec)), ("background", store.test_patches(with_background))):
+        table = table.join(counts.set_index("number")[intervals.COUNTED].add_prefix(f"{name}_"), validate="1:1")
     return table.assign(weight=table["kept"].map(stands_for / stands_for.get(True, np.nan)))
 
 
@@ -89,7 +87,7 @@ def size_table(by_size: Mapping[int, Sequence[Run]], own: int) -> pd.DataFrame:
     rows = []
     for size, finished in by_size.items():
         for run in finished:
-            counts, patches = tested_windows(run), run.metrics["training_patches"]
+            counts, patches = tested_blocks(run), run.metrics["training_patches"]
             row = {"patch_size": size, "outside_f1": scoring.whole_area(counts)["outside_training"].f1}
             row |= {"training_patches": patches, "steps": run.metrics["steps"], "chosen": int(size == own)}
             row |= {"megapixels": patches * size**2 * run.spec.recipe.epochs / 1e6}

@@ -14,7 +14,6 @@ from lmhld_nb.experiments.study import Study
 from lmhld_nb.experiments.tables import PLACE, join_ids, order_of
 from lmhld_nb.runs import Run
 
-WINDOW = ["scene", "row", "col"]
 CELL = ["table", "area", "patch_size", "model"]
 
 
@@ -53,7 +52,7 @@ def pair_table(study: Study, finished: Mapping[int, Sequence[Run]], resamples: i
                 pair = first.loc[common], second.loc[common]
                 a, b = (intervals.stacked(list(group["counts"]), PLACE) for group in pair)
                 gap, p = intervals.difference(a, b, resamples), intervals.permuted(a, b)
-                sizes = (len(pair[0]["counts"].iloc[0]), a.shape[1], len(common))
+                sizes = (tables.patches_in(pair[0]["counts"].iloc[0]), a.shape[1], len(common))
                 run_ids = join_ids([run.spec.run_id for group in pair for run in group["run"]])
                 rows.append((*key, one, other, *sizes, *gap, p, np.nan, run_ids))
     columns = ["patches", "blocks", "runs", "difference", "low", "high", "p", "corrected", "run_ids"]

@@ -203,13 +203,8 @@ def largest_differences(finals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     return spread.join(pd.DataFrame.from_dict(rows, orient="index")).join(groups["run_ids"].agg("+".join))
 
 
-def table_7(study: Study, finished: Sequence[Run]) -> pd.DataFrame:
-    """Tabulate experiment 4 by model, like paper Table 7: means over the orders of addition (`beside_published`)."""
-    return mean_over_orders([run for group in final_runs(study, finished).values() for run in group])
-
-
-def mean_over_orders(finals: Sequence[Run]) -> pd.DataFrame:
-    """Return the rows of Table 7 for some last stages; column ``orders`` counts those of a network."""
+def table_7(finals: Sequence[Run]) -> pd.DataFrame:
+    """Tabulate last stages by model, like paper Table 7: means over the ``orders`` of addition (`beside_published`)."""
     table = beside_published(tested(finals), ["model"], paper.table(7))
     orders = pd.Series(map(order_of, finals)).groupby([run.spec.model for run in finals]).nunique()
     table.insert(list(table).index("seeds"), "orders", orders)
@@ -274,7 +269,8 @@ def _scored_alike(rows: Sequence[Mapping[str, Any]], own: Set[str]) -> pd.DataFr
 
 
 register(Experiment(
-    name="part", number=4, title="part", settings=Part, specs=specs, tables={"table7": table_7},
+    name="part", number=4, title="part", settings=Part, specs=specs,
+    tables={"table7": lambda of, done: table_7([run for group in final_runs(of, done).values() for run in group])},
     findings={
         "table7": partial(findings.pooled, number=7), "table7_beside": findings.table7_beside,
         "order_differences": findings.order_differences, "forgetting": findings.forgetting,

@@ -13,7 +13,7 @@ from lmhld_nb.experiments import findings
 from lmhld_nb.experiments.profile import Areas, PatchSize
 from lmhld_nb.experiments.registry import Experiment, register
 from lmhld_nb.experiments.study import Study
-from lmhld_nb.experiments.tables import beside_published, tested_windows
+from lmhld_nb.experiments.tables import beside_published, tested_blocks
 from lmhld_nb.patches import PatchSet
 from lmhld_nb.patches.measurements import measure_area
 from lmhld_nb.runs import Run
@@ -88,7 +88,7 @@ def tested(finished: Sequence[Run]) -> list[dict[str, Any]]:
     """Return the rows of `table_4`, one per run (`tables.score_table`); the patches are all windows of the area."""
     rows = []
     for run in finished:
-        (patch_spec,), counts = run.spec.data, tested_windows(run)
+        (patch_spec,), counts = run.spec.data, tested_blocks(run)
         outside = scores(scoring.whole_area(counts)["outside_training"])
         key = {"area": patch_spec.area, "model": run.spec.model, "patch_size": patch_spec.size}
         rows.append({**key, "run": run, "counts": counts, **{f"outside_{name}": f1 for name, f1 in outside.items()}})

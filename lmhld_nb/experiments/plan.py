@@ -87,16 +87,10 @@ def plan_table(
         if status == "missing" and recorded and spec.run_id in recorded.runs:
             status, metrics = "recorded", recorded.metrics(spec.run_id)
         rows.append({
-            "run_id": spec.run_id,
-            "experiments": "+".join(entry.experiments),
-            "model": spec.model,
-            "width": str(spec.width or "published"),
-            "areas": "+".join(entry.areas),
+            "run_id": spec.run_id, "experiments": "+".join(entry.experiments),
+            "model": spec.model, "width": str(spec.width or "published"), "areas": "+".join(entry.areas),
             "patch_size": "+".join(dict.fromkeys(str(data.size) for data in spec.data)),
-            "epochs": spec.recipe.epochs,
-            "batch_size": spec.recipe.batch_size,
-            "seed": spec.seed,
-            "status": status,
+            "epochs": spec.recipe.epochs, "batch_size": spec.recipe.batch_size, "seed": spec.seed, "status": status,
             "seconds": metrics["seconds"] if metrics else _estimate(spec, rates()),
             "f1": metrics["test"]["f1"] if metrics else np.nan,
             "parent": spec.stage.parent.run_id if spec.stage else "",

@@ -51,10 +51,15 @@ def _blocks(spec: PatchSpec, _: Path) -> np.ndarray:
     return blocks
 
 
-def tested_windows(run: Run) -> pd.DataFrame:
-    """Return the counts of all windows of a run's area as `tested_patches`; as all touch, blocks are squares."""
-    (spec,), windows = run.spec.data, store.window_counts(run)
-    return windows.assign(dataset=spec.dataset, area=spec.area, block=splits.blocks(windows, spec.block * spec.size))
+def tested_blocks(run: Run) -> pd.DataFrame:
+    """Return the counts of a run's whole area as `tested_patches`, but by squares of windows (`scoring.in_blocks`)."""
+    (spec,), counts = run.spec.data, store.block_counts(run)
+    return counts.assign(dataset=spec.dataset, area=spec.area, block=splits.blocks(counts, spec.block * spec.size))
+
+
+def patches_in(counts: pd.DataFrame) -> int:
+    """Return how many patches, or windows of a whole area, were tested."""
+    return int(counts["windows"].sum()) if "windows" in counts else len(counts)
 
 
 def mean_over_seeds(rows: Sequence[Mapping[str, Any]], keys: list[str]) -> pd.DataFrame:
@@ -79,7 +84,8 @@ def score_table(rows: Sequence[Mapping[str, Any]], keys: list[str]) -> pd.DataFr
         blocks = intervals.stacked(counts, PLACE)
         interval = intervals.over_patches(blocks)
         row = dict(zip(keys, key, strict=True)) | {**by_run.mean(), **group.drop(columns=keys).mean()}
-        row |= {"patches": len(counts[0]), "blocks": blocks.shape[1], "f1_low": interval.low, "f1_high": interval.high}
+        row |= {"patches": patches_in(counts[0]), "blocks": blocks.shape[1]}
+        row |= {"f1_low": interval.low, "f1_high": interval.high}
         row["f1_sd"] = by_order_and_seed(finished, by_run["f1"]).mean().std()
         row["seeds"] = len({run.spec.seed for run in finished})
         row["converged"] = converged(every)

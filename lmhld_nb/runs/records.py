@@ -21,6 +21,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lmhld_nb import seals
 from lmhld_nb.config import ROOT, UserError, atomic_path, cannot_read, printable, runs_dir
 from lmhld_nb.evaluation.counts import Confusion
@@ -28,13 +30,12 @@ from lmhld_nb.runs.store import RECORDED, SHOWN, Busy, lock
 from lmhld_nb.training import scoring
 
 MANIFEST = "records.json"
-VERSION = 4
-READABLE = (2, 3, VERSION)  # version 2 had no columns, and both nothing brief
+VERSION = 5
 COLUMNS, BRIEF = ".columns", ".brief"
 LARGEST = 200_000_000  # bytes, unpacked
 LARGEST_BRIEF = 30_000  # a chain of seven stages takes 7,000; what is nested deeply grows when it is indented
 _REQUIRED = ("spec.json", "history.csv", "metrics.json", scoring.PATCHES_FILE)
-RUN_FILES = (*_REQUIRED, "environment.json", scoring.WHOLE_AREA_FILE, scoring.WINDOWS_FILE)
+RUN_FILES = (*_REQUIRED, "environment.json", scoring.WHOLE_AREA_FILE, scoring.BLOCKS_FILE)
 _MEMBER = re.compile(rf"([0-9a-f]{{16}})/({'|'.join(map(re.escape, RUN_FILES))}|{SHOWN}/\w[^/\\]*\.npz)")
 
 _UNREADABLE = (
@@ -65,9 +66,9 @@ def path(profile: str) -> Path:
 
 
 def digest(files: Mapping[str, bytes]) -> str:
-    """Return the digest of a run's files in records.json."""
+    """Return the digest of a run's files in records.json: 16 digits, which damage does not leave as they were."""
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def read(path: Path, profile: str) -> Records:
@@ -79,12 +80,12 @@ def read(path: Path, profile: str) -> Records:
     try:
         content = _unpacked(path)
         manifest = json.loads(content.pop(MANIFEST))
-        if manifest["version"] not in READABLE:
+        if manifest["version"] != VERSION:
             both = f"records of version {manifest['version']}, this is version {VERSION}"
             raise UserError(f"{path}: {both}; get the records that belong to this version of the book")
         if manifest["profile"] != profile:
             raise UserError(f"{path}: records of profile '{manifest['profile']}', not of '{profile}'; {way_out}")
-        runs: dict[str, Files] = {}
+        content, runs = _restored(content), dict[str, Files]()
         for name, data in content.items():
             if (named := _MEMBER.fullmatch(name)) is None or not name.isprintable():
                 raise ValueError(f"holds {name!r}")
@@ -121,10 +122,18 @@ def _unpacked(path: Path) -> Files:
     content: Files = {}
     with tarfile.open(fileobj=io.BytesIO(unpacked)) as archive:
         for entry in archive:
-            file, name = archive.extractfile(entry) if entry.isreg() else None, entry.name.removesuffix(COLUMNS)
-            if file is None or name in content:
+            if (file := archive.extractfile(entry) if entry.isreg() else None) is None or entry.name in content:
                 raise ValueError(f"holds {entry.name!r} twice, or as no file")
-            content[name] = file.read() if name == entry.name else table(file.read())
+            content[entry.name] = file.read()
+    return content
+
+
+def _restored(content: Files) -> Files:
+    """Return the files of runs as they were before they were stored by columns, or without what follows."""
+    for columns in [name for name in content if name.endswith(COLUMNS)]:
+        if (name := columns.removesuffix(COLUMNS)) in content:
+            raise ValueError(f"holds {name!r} twice")
+        content[name] = table(content.pop(columns))
     for brief in [name for name in content if name.endswith(BRIEF)]:
         name = brief.removesuffix(BRIEF)
         if name in content or len(content[brief]) > LARGEST_BRIEF:
@@ -154,14 +163,17 @@ def _scored(value: Any) -> Any:
 
 
 def table(columns: bytes) -> bytes:
-    """Return the CSV of a table of counts stored by columns, one a line; `ValueError` if it is none.
+    """Return the CSV of a table of counts stored by columns; `ValueError` if it is none.
 
-    The last four are tp + fn, fp, fn and fp + tn: the pixels of each class are the same in all runs with these tests.
+    First the names and, one a line, the columns before the counts. Then tp + fn, fp, fn and fp + tn (uint32), for the
+    pixels of each class are the same in all runs with these tests; each has its highest bytes first, which are alike.
     """
-    *keys, tp, fp, fn, tn = (column.split(b",") for column in columns.split(b"\n"))
-    for sums, counts in ((tp, fn), (tn, fp)):  # below the columns' names
-        sums[1:] = [b"%d" % (int(both) - int(one)) for both, one in zip(sums[1:], counts[1:], strict=True)]
-    return b"".join(b",".join(row) + b"\n" for row in zip(*keys, tp, fp, fn, tn, strict=True))
+    names, rest = columns.split(b"\n", 1)
+    *keys, packed = rest.split(b"\n", names.count(b",") - 3)
+    positive, fp, fn, negative = np.frombuffer(packed, np.uint8).reshape(4, 4, -1).transpose(0, 2, 1).copy().view(">u4")
+    counts = np.hstack([positive - fn, fp, fn, negative - fp]).tolist()
+    texts = zip(*(key.split(b",") for key in keys), (b"%d,%d,%d,%d" % tuple(row) for row in counts), strict=True)
+    return b"".join(b",".join(row) + b"\n" for row in [(names,), *texts])
 
 
 def _check_size(path: Path, size: int) -> None:

@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
 from math import ceil
@@ -97,7 +97,8 @@ class Run:
         """Counts over the whole study area (`scoring.whole_area`); None if not computed."""
         try:
             stored = _read_json(self.folder / scoring.WHOLE_AREA_FILE)
-            if stored["run_id"] != self.spec.run_id or seals.damage(stored, self.folder):
+            is_own = stored["run_id"] == self.spec.run_id and scoring.BLOCKS_FILE in stored["files"]
+            if not is_own or seals.damage(stored, self.folder):
                 return None
             return {name: Confusion.from_dict(stored[name]) for name in ("all", "outside_training")}
         except (FileNotFoundError, ValueError, KeyError, TypeError):
@@ -254,9 +255,9 @@ def test_patches(run: Run) -> pd.DataFrame:
     return _read_counts(run, scoring.PATCHES_FILE, scoring.PATCH_COLUMNS)
 
 
-def window_counts(run: Run) -> pd.DataFrame:
-    """Return the counts of all windows of a run's area (`scoring.window_counts`); raises as `test_patches`."""
-    return _read_counts(run, scoring.WINDOWS_FILE, scoring.WINDOW_COLUMNS)
+def block_counts(run: Run) -> pd.DataFrame:
+    """Return the counts of a run's whole area by blocks (`scoring.in_blocks`); raises as `test_patches`."""
+    return _read_counts(run, scoring.BLOCKS_FILE, scoring.BLOCK_COLUMNS)
 
 
 def _read_counts(run: Run, name: str, columns: list[str]) -> pd.DataFrame:
@@ -285,12 +286,13 @@ def remembered(run: Run, name: str, compute: Callable[[], Mapping[str, np.ndarra
 
 
 def counts_on(run: Run, spec: PatchSpec) -> pd.DataFrame:
-    """Return counts of a run's network on test patches of any PatchSpec; untrained areas are normalised by scene."""
-    learnt = {data.area for stage in run.spec.chain for data in stage.data}
+    """Return counts of a run's network on test patches of any PatchSpec, normalised as when learnt, else by scene."""
+    learnt = {data.area: data for stage in run.spec.chain for data in stage.data}
     normalise = run.spec.recipe.normalise if spec.area in learnt else "scene"
 
     def compute() -> Mapping[str, np.ndarray]:
-        tests = load_split([patch_set(spec, False)], "test", torch.device("cpu"), normalise)
+        patches, own = patch_set(spec, False), patch_set(learnt.get(spec.area, spec), False)
+        tests = load_split([replace(patches, mean=own.mean, std=own.std)], "test", torch.device("cpu"), normalise)
         counts, _ = scoring.patch_counts(run.model(), tests, run.recipe)
         return {name: counts[name].to_numpy() for name in ("number", *scoring.COUNTS)}
 
@@ -304,7 +306,8 @@ def score_whole_area(run: Run, device: torch.device, progress: bool) -> None:
     model = run.model().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     scenes = sources.load(patch_set.spec.dataset).scenes_of(patch_set.spec.area)
     windows = scoring.window_counts(model, patch_set, scenes, run.recipe, progress)
-    scoring.write(run.folder / scoring.WINDOWS_FILE, windows)
-    scores = {name: counts.as_dict() for name, counts in scoring.whole_area(windows).items()}
-    record = seals.sealed({"run_id": run.spec.run_id, **scores}, run.folder, [scoring.WINDOWS_FILE])
+    blocks = scoring.in_blocks(windows, patch_set.spec.block * patch_set.spec.size)
+    scoring.write(run.folder / scoring.BLOCKS_FILE, blocks)
+    scores = {name: counts.as_dict() for name, counts in scoring.whole_area(blocks).items()}
+    record = seals.sealed({"run_id": run.spec.run_id, **scores}, run.folder, [scoring.BLOCKS_FILE])
     write_json(run.folder / scoring.WHOLE_AREA_FILE, record)

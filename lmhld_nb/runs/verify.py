@@ -19,7 +19,7 @@ from lmhld_nb.training import scoring
 from lmhld_nb.training.hardware import Execution, choose_device, device_name
 from lmhld_nb.training.specs import RunSpec
 
-SCORED_LATER = (scoring.WINDOWS_FILE, scoring.WHOLE_AREA_FILE)
+SCORED_LATER = (scoring.BLOCKS_FILE, scoring.WHOLE_AREA_FILE)
 # The order in which files are compared; digests of weights, which are in metrics.json, come last.
 COMPARED = ("spec.json", scoring.PATCHES_FILE, "history.csv", "metrics.json", *SCORED_LATER)
 KEYS = ("epoch", "stage", "input", "area", "number", "scene", "row", "col")  # columns that identify a row

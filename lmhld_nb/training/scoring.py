@@ -29,8 +29,8 @@ from lmhld_nb.training.weights import copy_of
 COUNTS = ["tp", "fp", "fn", "tn"]
 PATCHES_FILE = "test_patches.csv"
 PATCH_COLUMNS = ["stage", "input", "area", "number", *COUNTS]
-WINDOWS_FILE = "whole_area.csv"
-WINDOW_COLUMNS = ["scene", "row", "col", "trained", *COUNTS]
+BLOCKS_FILE = "whole_area_blocks.csv"
+BLOCK_COLUMNS = ["scene", "row", "col", "trained", "windows", *COUNTS]
 WHOLE_AREA_FILE = "whole_area.json"
 BATCH_PIXELS = 2**19  # predicted at once, so that small windows form large batches
 
@@ -146,7 +146,7 @@ def window_counts(
                 for r, c in zip(*np.nonzero(counts.sum(axis=0)), strict=True):
                     window = (scene.name, strip.row + int(r) * size, int(c) * size)
                     rows.append([*window, int(window in trained), *counts[:, r, c].tolist()])
-    return pd.DataFrame(rows, columns=WINDOW_COLUMNS)
+    return pd.DataFrame(rows, columns=["scene", "row", "col", "trained", *COUNTS])
 
 
 @torch.inference_mode()
@@ -176,9 +176,15 @@ def in_windows(predicted: np.ndarray, truth: np.ndarray, known: np.ndarray, size
     return np.add.reduceat(summed, np.arange(0, known.shape[1], size), axis=2)
 
 
-def whole_area(windows: pd.DataFrame) -> dict[str, Confusion]:
-    """Sum the rows of `window_counts`: ``all``, and those outside the training patches (``outside_training``)."""
-    return {"all": total(windows), "outside_training": total(windows[windows["trained"] == 0])}
+def in_blocks(windows: pd.DataFrame, side_px: int) -> pd.DataFrame:
+    """Sum `window_counts` by squares, as all touch, apart for trained ones; ``row``, ``col``: a square's corner."""
+    squares = windows.assign(windows=1, **{side: windows[side] // side_px * side_px for side in ("row", "col")})
+    return squares.groupby(BLOCK_COLUMNS[:4], sort=False).sum().reset_index()[BLOCK_COLUMNS]
+
+
+def whole_area(counts: pd.DataFrame) -> dict[str, Confusion]:
+    """Sum windows, or their blocks: ``all``, and those outside the training patches (``outside_training``)."""
+    return {"all": total(counts), "outside_training": total(counts[counts["trained"] == 0])}
 
 
 def write(path: Path, table: pd.DataFrame) -> None:
