@@ -32,6 +32,7 @@ from lmhld_nb.experiments.plan import plan_table
 import pandas as pd
 
 book = lm.open(profile)
+print(f"profile {book.name}: {book.profile.description}")
 
 # %% [markdown]
 # ## Landslides, seen from above

@@ -29,6 +29,7 @@ from lmhld_nb.experiments.tables import published_areas
 import numpy as np
 
 book = lm.open(profile)
+print(f"profile {book.name}: {book.profile.description}")
 
 # %% [markdown]
 # ## Where (Fig 1)

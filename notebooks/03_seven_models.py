@@ -34,6 +34,7 @@ import pandas as pd
 import torch
 
 book = lm.open(profile, models)
+print(f"profile {book.name}: {book.profile.description}")
 # Networks this small run slower on several threads when other processes use the cores too.
 torch.set_num_threads(book.profile.execution.threads)
 

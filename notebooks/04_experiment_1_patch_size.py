@@ -31,6 +31,7 @@ from lmhld_nb.experiments import patch_size
 import pandas as pd
 
 book = lm.open(profile, models, areas)
+print(f"profile {book.name}: {book.profile.description}")
 
 # %% [markdown]
 # ## How it is made

@@ -29,6 +29,7 @@ from lmhld_nb.experiments import examples, single
 import pandas as pd
 
 book = lm.open(profile, models, areas)
+print(f"profile {book.name}: {book.profile.description}")
 
 # %% [markdown]
 # ## How it is made

@@ -29,6 +29,7 @@ import lmhld_nb as lm
 from lmhld_nb.experiments import examples, mix, patch_size
 
 book = lm.open(profile, models, areas)
+print(f"profile {book.name}: {book.profile.description}")
 
 # %% [markdown]
 # ## How it is made

@@ -33,6 +33,7 @@ from lmhld_nb.experiments import examples, forgetting, part
 import pandas as pd
 
 book = lm.open(profile, models, areas)
+print(f"profile {book.name}: {book.profile.description}")
 orders, order = part.orders(book), part.first_order(book)
 rows = lm.training.chains.paper_schedule(len(order))
 assert show_order in orders, (

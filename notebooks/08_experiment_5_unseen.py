@@ -33,6 +33,7 @@ import numpy as np
 # %config InlineBackend.figure_formats = ["jpeg"]
 
 book = lm.open(profile)
+print(f"profile {book.name}: {book.profile.description}")
 
 # %% [markdown]
 # ## The events (Figs 7, 8)

@@ -26,6 +26,7 @@ import lmhld_nb as lm
 import numpy as np
 
 book = lm.open(profile)
+print(f"profile {book.name}: {book.profile.description}")
 study = book.settings("recipe")
 network, area = lm.models.network(study.model).title, lm.paper.area_name(study.area)
 

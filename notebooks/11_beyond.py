@@ -31,6 +31,7 @@ import numpy as np
 import pandas as pd
 
 book = lm.open(profile)
+print(f"profile {book.name}: {book.profile.description}")
 settings = book.settings("beyond")
 network = lm.models.network(settings.model).title
 

@@ -138,6 +138,7 @@ def test_tables_say_what_the_runs_say(study):
         row, counts = sizes.loc[size], run.whole_area
         assert counts is not None and row["chosen"] == (size == 32)
         assert row["f1"] == pytest.approx(counts["all"].f1, nan_ok=True)
+        assert row["patches"] == runs.store.block_counts(run)["windows"].sum()
         assert row["outside_f1"] == pytest.approx(counts["outside_training"].f1, nan_ok=True)
     switched = {name: make(specs) for name, specs in list(beyond.switches(study).items())[:2]}
     table = tabled.switch_table(base, switched)

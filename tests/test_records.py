@@ -141,11 +141,6 @@ def changed_manifest(**changes: object) -> Edit:
     return edit
 
 
-def of_version_4(members: dict[str, bytes]) -> None:
-    changed_manifest(version=4)(members)
-    replaced("RUN/whole_area.csv.columns", b"tp,1\nfp,0\nfn,1\ntn,9")(members)  # then a line for each column
-
-
 def replaced(name: str, content: bytes = b"1") -> Edit:
     return lambda members: members.update({name.replace("RUN", first_run(members)): content})
 
@@ -161,7 +156,7 @@ def an_array_that_grows(members: dict[str, bytes]) -> None:
 
 
 @pytest.mark.parametrize(("edit", "fit", "message"), [
-    (of_version_4, False, "records of version 4, this is version 5; get the records that belong"),
+    (lambda members: members.update({records.MANIFEST: b'{"version": 4}', "x.columns": b""}), False, "records of version 4, "),
     (changed_manifest(profile="mini"), False, "records of profile 'mini', not of 'tiny'; get the file again, or"),
     (changed_manifest(runs={}), False, "its files do not match their digest; get the file again"),
     (changed_manifest(runs=[]), False, "damaged, or no records"),
@@ -173,11 +168,12 @@ def an_array_that_grows(members: dict[str, bytes]) -> None:
     (replaced("RUN/metrics.json", b'{"run_id": "00"}'), True, "its metrics.json is that of another run"),
     (an_array_that_grows, True, "unpacks to 200 MB, more than any records; do not trust it"),
     (replaced("RUN/shown/x.npz"), True, "damaged, or no records"),
-    (replaced("RUN/spec.json.columns"), False, "/spec.json' twice"),
+    (replaced("RUN/spec.json.columns"), False, "/spec.json.columns' twice"),
     (replaced("x.columns", b""), False, "damaged, or no records (not enough values"),
+    (replaced("x.columns", bytes(2_000_001)), False, "'x.columns' twice, or too large"),
     (replaced("RUN/metrics.json.brief"), False, "metrics.json.brief' twice"),
     (replaced("x.brief", b"{}"), False, "damaged, or no records ('files')"),
-    (replaced("x.brief", b"1" * records.LARGEST_BRIEF + b" "), False, "twice, or too large"),
+    (replaced("x.brief", b"1" * records.LARGEST_MEMBER[records.BRIEF] + b" "), False, "twice, or too large"),
     (replaced("x.brief", b'{"files": [], "a": [[]]}'), False, "damaged, or no records (a list among scores)"),
     (replaced("x.brief", b'{"files": [], "a": {"tp": 1%0400d, "fp": 0.5, "fn": 1, "tn": 1}}' % 0), False, "damaged"),
     *(
@@ -223,6 +219,10 @@ def test_records_show_the_same(finished, home, tmp_path, monkeypatch):
     assert [run.folder.parent for run in stored] == [store] * 2
     assert examples.example_scores(examples.examples(stored)).equals(shown)
     assert (plan_table(plan(opened))["status"] == "recorded").all()
+    scores = next(store.glob("*/whole_area.json"))
+    scores.write_text("of an earlier version", encoding="utf-8")
+    records.adopt(recorded, [scores.parent.name])
+    assert scores.read_bytes() == recorded.runs[scores.parent.name][scores.name]
     refuses(f"needs the weights of run {stored[0].spec.run_id}, of which only a record", stored[0].model)
     (patch_set,) = runs.patch_sets(stored[0].spec, progress=False)
     other = int(patch_set.where("val")[0])

@@ -9,7 +9,7 @@ from conftest import QUIET
 from made import blobs, image_of, refuses, scene, write_tif
 from torch import nn
 
-from lmhld_nb import patches, runs, scenes, sources
+from lmhld_nb import patches, runs, scenes, seals, sources
 from lmhld_nb.evaluation.counts import Confusion
 from lmhld_nb.patches.patch_sets import PatchSpec
 from lmhld_nb.scenes.scene import BANDS
@@ -125,8 +125,7 @@ def test_windows_sum_up_to_the_score_of_the_whole_area(chain):
     numbered = counts.merge(patch_set.index.reset_index(names="number")[["number", *POSITION]], on=POSITION)
     same = runs.store.test_patches(run).merge(numbered, on="number", suffixes=("", "_window"))
     assert len(same) == len(patch_set.where("test")) > 0
-    for cell in scoring.COUNTS:
-        assert same[cell].tolist() == same[f"{cell}_window"].tolist()
+    assert all(same[cell].equals(same[f"{cell}_window"]) for cell in scoring.COUNTS)
     refused(run, scoring.BLOCKS_FILE, runs.store.block_counts)
 
 
@@ -140,7 +139,8 @@ def test_a_run_is_scored_once_and_a_damaged_score_is_made_again(chain):
     runs.make_run(spec, QUIET, whole_area=True)
     assert path.stat().st_mtime_ns == stamp
     cut_off = json.dumps({"run_id": spec.run_id, "all": {}})
-    for damaged in ("{", "[]", "null", cut_off, before.replace(spec.run_id, "0" * 16)):
+    by_windows = json.dumps(seals.sealed(json.loads(before), path.parent, ["history.csv"]))  # without blocks
+    for damaged in ("{", "[]", "null", cut_off, by_windows, before.replace(spec.run_id, "0" * 16)):
         path.write_text(damaged)
         assert runs.status(spec, whole_area=True) == "unscored"
         runs.make_run(spec, QUIET, whole_area=True)

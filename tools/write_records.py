@@ -28,7 +28,7 @@ from lmhld_nb.runs.records import (
     unabridged,
 )
 from lmhld_nb.runs.store import SHOWN, Run
-from lmhld_nb.training.scoring import COUNTS
+from lmhld_nb.training.scoring import BLOCKS_FILE, COUNTS, WHOLE_AREA_FILE
 
 UNROUNDED = re.compile(rb"(?<![\d.])(?=[\d.]*\.)(?:[0.]*[1-9](?:\.?\d){6,})(?!\d)")
 """A number of more than six digits, which `training.scoring.write` does not write."""
@@ -110,7 +110,9 @@ def run_files(run: Run) -> Files:
     """Return what is recorded of a run; `UserError` if a file cannot be read, or the run would not verify."""
     # Predictions carry the digest of the weights: those of weights that are no longer there are left out.
     shown = sorted(path.name for path in (run.folder / SHOWN).glob(f"*-{run.metrics['weights']}.npz"))
-    names = [name for name in RUN_FILES if (run.folder / name).is_file()] + [f"{SHOWN}/{name}" for name in shown]
+    unscored = (WHOLE_AREA_FILE, BLOCKS_FILE) if run.whole_area is None else ()
+    names = [name for name in RUN_FILES if name not in unscored and (run.folder / name).is_file()]
+    names += [f"{SHOWN}/{name}" for name in shown]
     try:
         files = {name: (run.folder / name).read_bytes() for name in names}
     except OSError as error:

@@ -16,13 +16,13 @@ def rankings(table: Any) -> str:
         return f"no pair of networks rests on enough test patches to be compared.{left_out}"
     tested = table.assign(tested=table["pairs"] - table["untested"]).query("tested > 0")
     by_table = ", ".join(f"{row.sure} of {row.tested} in Table {row.table}" for row in tested.itertuples())
-    alone = int(table["one_training"].sum()) if "one_training" in table else 0
-    others = f"; with other seeds {alone} of them, one training each, might not" if alone else ""
+    alone = int(table["one_seed"].sum()) if "one_seed" in table else 0
+    others = f"; {alone} of them rest on one seed, and with another might not" if alone else ""
     return (
         f"{sure} of {pairs - untested} pairs of networks differ beyond the chance of test patches ({by_table}; "
-        f"permutation tests, p below 0.05 when corrected for all pairs of a table).{left_out} The paper ranks networks "
-        f"by one training each, without an interval; {'these' if sure else 'no'} pairs would keep their order on other "
-        f"test patches{others}."
+        f"permutation tests, p below 0.05 when corrected for all pairs of a table).{left_out} The paper gives each "
+        f"network one number, without an interval; {'most of these' if sure else 'no'} pairs would keep their order on "
+        f"other test patches{others}."
     )
 
 
@@ -89,6 +89,8 @@ def sizes_compared(table: Any) -> str:
     if size == best:
         return f"{told}, the size in use ({about})."
     verdict = "that is more than seeds explain" if behind > 2 * deviation else "no more than seeds may explain"
+    near = rows.index[rows["f1"] >= rows["f1"].max() - 2 * deviation].difference([best, size])
+    verdict += f"; {', '.join(f'{other} px' for other in near)} cannot be told from the best" if len(near) else ""
     weak = f"{_seeds(rows.loc[best])} cannot say whether that is luck" if rows["seeds"].min() < 3 else verdict
     return f"{told}, {behind:.3f} above the {size} px in use ({about}): {weak}."
 
@@ -139,7 +141,7 @@ def epochs_per_stage(table: Any) -> str:
         for name, rows in others.groupby("strategy", sort=False)
     )  # fmt: skip
     if others["epochs"].nunique() < 2:
-        return f"F1 of LMHLD_part less that of others: {told} epochs per stage; with other numbers nothing is finished."
+        return f"F1 of LMHLD_part less that of others is {told} epochs per stage; there is no other number to compare."
     stable = all(len(set(np.sign(rows["part_minus"]))) == 1 for _, rows in others.groupby("strategy"))
     above = others.groupby("epochs")["part_minus"].min() > 0
     ahead = "at each" if above.all() else "at none" if not above.any() else "at some"

@@ -22,8 +22,7 @@ def held_out(base: Run, with_background: Run) -> pd.DataFrame:
     Columns: position, kept (by the paper's rule), base_tp … background_fn, weight (windows of the area represented).
     """
     (spec,) = with_background.spec.data
-    index = runs.patch_set(spec, progress=False).index
-    index = index.assign(kept=index["share"] >= spec.min_share)
+    index = runs.patch_set(spec, progress=False).index.assign(kept=lambda table: table["share"] >= spec.min_share)
     tests = index[index["split"] == "test"]
     stands_for = index.groupby("kept").size() / tests.groupby("kept").size()
     table = tests[["scene", "row", "col", "kept"]]
@@ -132,11 +131,9 @@ def epochs_table(by_epochs: Mapping[int, Mapping[str, Sequence[Run]]]) -> pd.Dat
         for name, group in strategies.items()
         for run in group
     )
-    if finished.empty:
-        return finished
-    keys = ["epochs", "strategy"]
-    learnt = [set(pd.concat(list(counts))["area"]) for _, counts in finished.groupby(keys)["counts"]]
-    common: set[str] = set.intersection(*learnt)
+    if finished.empty or (chains := finished[finished["strategy"] == "part"]).empty:
+        return pd.DataFrame()
+    keys, common = ["epochs", "strategy"], set.intersection(*(set(counts["area"]) for counts in chains["counts"]))
     rows: list[dict[str, Any]] = []
     for (*key, seed), group in finished.groupby([*keys, "seed"], sort=False):
         counts = pd.concat(list(group["counts"]))

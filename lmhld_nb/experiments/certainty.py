@@ -31,7 +31,7 @@ def table_runs(study: Study) -> dict[int, list[Run]]:
 def pair_table(study: Study, finished: Mapping[int, Sequence[Run]], resamples: int = RESAMPLES) -> pd.DataFrame:
     """Compare the networks of a table pairwise on the same patches, for the seeds and orders that both have.
 
-    Rows `CELL` and the other network: patches, blocks, runs; difference in F1 with low and high (NaN: under ten
+    Rows `CELL` and the other network: patches, blocks, runs, seeds; difference in F1 with low and high (NaN: under ten
     blocks); p of a permutation test, and corrected for all pairs of the table; run_ids.
     """
     modules: dict[int, Any] = {4: patch_size, 5: single}
@@ -52,10 +52,11 @@ def pair_table(study: Study, finished: Mapping[int, Sequence[Run]], resamples: i
                 pair = first.loc[common], second.loc[common]
                 a, b = (intervals.stacked(list(group["counts"]), PLACE) for group in pair)
                 gap, p = intervals.difference(a, b, resamples), intervals.permuted(a, b)
-                sizes = (tables.patches_in(pair[0]["counts"].iloc[0]), a.shape[1], len(common))
+                seeds = len({seed for _, seed in common})
+                sizes = (tables.patches_in(pair[0]["counts"].iloc[0]), a.shape[1], len(common), seeds)
                 run_ids = join_ids([run.spec.run_id for group in pair for run in group["run"]])
                 rows.append((*key, one, other, *sizes, *gap, p, np.nan, run_ids))
-    columns = ["patches", "blocks", "runs", "difference", "low", "high", "p", "corrected", "run_ids"]
+    columns = ["patches", "blocks", "runs", "seeds", "difference", "low", "high", "p", "corrected", "run_ids"]
     pairs = pd.DataFrame(rows, columns=[*CELL, "other", *columns])
     pairs["corrected"] = pairs.groupby("table", sort=False)["p"].transform(intervals.corrected)
     return pairs.set_index([*CELL, "other"])
@@ -64,9 +65,9 @@ def pair_table(study: Study, finished: Mapping[int, Sequence[Run]], resamples: i
 def rankings(pairs: pd.DataFrame) -> pd.DataFrame:
     """Count pairs of networks (`pair_table`) by table: pairs, untested (too few blocks), sure (corrected p < 0.05).
 
-    Of the sure ones, ``one_training`` rest on a single training of each network.
+    Of the sure ones, ``one_seed`` rest on a single seed, in one order or several.
     """
     counted = pairs.assign(pairs=1, untested=pairs["p"].isna(), sure=pairs["corrected"] < 0.05)
-    by_table = counted.assign(one_training=counted["sure"] & (pairs["runs"] == 1)).groupby("table", sort=False)
-    counts = by_table[["pairs", "untested", "sure", "one_training"]].sum()
+    by_table = counted.assign(one_seed=counted["sure"] & (pairs["seeds"] == 1)).groupby("table", sort=False)
+    counts = by_table[["pairs", "untested", "sure", "one_seed"]].sum()
     return counts.join(by_table["run_ids"].agg(list).map(join_ids))

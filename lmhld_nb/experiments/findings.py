@@ -1,8 +1,7 @@
 """What the tables of experiments 1 to 4 and of the recipe study show, in words, and whether the paper's claims hold.
 
-Every function takes a table as read from its CSV, without an index, and computes all that it says. The columns
-``f1_low``, ``f1_high`` (95 % over test patches), ``patches``, ``f1_sd`` (over seeds), ``seeds`` and ``converged`` are
-optional.
+Every function takes a table as read from its CSV, without an index, and computes all that it says. The columns of
+`tables.score_table` on certainty are optional.
 """
 
 from math import factorial
@@ -19,11 +18,11 @@ TABLES = {"single": 5, "mix": 6, "part": 7}  # of the paper
 
 
 def limits(table: pd.DataFrame) -> str:
-    """Say which scores of a table rest on few test patches, one seed or trainings not converged; may be empty."""
+    """Say which scores of a table rest on few blocks, one seed or trainings not converged; may be empty."""
     weak = {
-        f"on fewer than {intervals.LEAST} test patches": _column(table, "patches") < intervals.LEAST,
+        f"on fewer than {intervals.LEAST} blocks of test patches": _column(table, "blocks") < intervals.LEAST,
         "on one seed": _column(table, "seeds") < 2,
-        "on trainings whose validation still rose": _column(table, "converged") < 1,
+        "wholly or partly on trainings whose validation F1 still rose": _column(table, "converged") < 1,
     }
     said = [f"{rows.sum()} {text}" for text, rows in weak.items() if rows.any()]
     return f" Of {format_count(len(table), 'score')} some rest on little: {', '.join(said)}." if said else ""
@@ -113,11 +112,12 @@ def pooled(table: pd.DataFrame, number: int) -> str:
         known += [f"95 % from {best['f1_low']:.3f} to {best['f1_high']:.3f} over {best['patches']:.0f} test patches"]
     if "f1_sd" in best:
         known += [f"standard deviation {best['f1_sd']:.3f} over {best['seeds']:.0f} seeds"]
+    few, many = _column(table, "orders").agg(["min", "max"])
+    over = f", means over {few:.0f} to {many:.0f} orders" if few < many else ""
     return (
-        f"F1 of {format_count(len(table), 'network')} is {span(table['f1'])}; best is {network_title(best['model'])} "
-        f"({'; '.join(known)}). The paper has {span(paper.table(number)['f1'])}, on data of its own."
-        + _same_order(table.set_index("model")["f1"], number)
-        + limits(table)
+        f"F1 of {format_count(len(table), 'network')} is {span(table['f1'])}{over}; best is "
+        f"{network_title(best['model'])} ({'; '.join(known)}). The paper has {span(paper.table(number)['f1'])}, on its "
+        "own data." + _same_order(table.set_index("model")["f1"], number) + limits(table)
     )
 
 
@@ -131,13 +131,13 @@ def table6_by_area(table: pd.DataFrame) -> str:
     better, worse = (alone < low).sum(), (alone > high).sum()  # beyond the sampling error of test patches
     above = pairs.groupby("area")["gain"].agg(lambda gains: stats.binomtest(int((gains > 0).sum()), len(gains)).pvalue)
     alike = above[above < 0.05].index  # areas where networks agree by more than chance
-    holds = False if worse or (by_area[alike] < 0).any() else (by_area > 0).all() if better or len(alike) else None
+    signs = set(by_area[alike] > 0)
     return (
         f"on equal test patches mixing changes F1 by {span(by_area, '+.3f')} in {format_count(len(by_area), 'area')}. "
         f"It is better for {(pairs['gain'] > 0).sum()} of {len(pairs)} pairs of scores (networks agree beyond chance "
-        f"in {format_count(len(alike), 'area')}, sign test); the score alone lies outside the mix's interval over test "
-        f"patches for {better + worse} of the {low.notna().sum()} that have one."
-        + claim("models perform better mixed", holds)
+        f"in {format_count(len(alike), 'area')}, sign test); where the mix has an interval over test patches (for "
+        f"{low.notna().sum()}), the score alone lies below it for {better}, above it for {worse}."
+        + claim("models perform better mixed", signs.pop() if len(signs) == 1 else None)
         + limits(pairs)
     )
 
@@ -191,7 +191,7 @@ def order_differences(table: pd.DataFrame) -> str:
     tested, text = table.dropna(subset="p") if "p" in table else table[:0], "the order hardly matters"
     p, orders = _column(tested, "p"), _column(table, "orders").fillna(2)
     by_network = ", ".join(f"{network_title(row.model)} p {row.p:.2g}" for row in tested.itertuples())
-    agrees = f" That {text}, as the paper says, these seeds neither contradict nor show."
+    agrees = f" These seeds neither contradict nor confirm the paper's statement that {text}."
     return (
         f"between orders F1 of a network differs by up to {largest['f1']:.3f} ({network_title(largest['model'])}); "
         f"{(table['f1'] <= published).sum()} of {len(table)} networks ({orders.min():.0f} to {orders.max():.0f} orders "
@@ -206,12 +206,10 @@ def forgetting(table: pd.DataFrame) -> str:
     lost = table["forgetting"].dropna()
     if lost.empty:
         return "no chain has two stages, so there was nothing to forget."
-    alike = len(lost) > 1 and lost.min() * lost.max() > 0
     chains = table.loc[lost.index, "run_ids"].str.split("+").explode().nunique()
     return (
         f"in {format_count(chains, 'chain')} areas lose {span(lost)} of the highest F1 that they had; through each "
         f"area's own input convolution F1 changes by {span(table['own_input_f1'] - table['f1'], '+.3f')}."
-        + claim("nothing learnt before is lost", lost.mean() <= 0 if alike else None)
     )
 
 
@@ -226,15 +224,18 @@ def strategies(table: pd.DataFrame) -> str:
     gaps = [f"{name} {intervals.Interval(*row).describe('+.3f')}" for name, row in others[columns].iterrows()]
     text = f"F1 minus that of LMHLD_part (seeds: {others['seeds'].min():.0f}): {', '.join(gaps)}."
     text += f" Beyond what the choice of test patches explains: {', '.join(others.index[sure]) or 'none'}."
-    unfrozen = "nothing frozen"
-    return text + claim("the freezing helps", high[unfrozen] < 0 if sure.get(unfrozen, False) else None)
+    plain, unfrozen = "plain fine-tuning", "nothing frozen"
+    lost = _column(table, "forgetting").set_axis(table["strategy"])
+    if {"LMHLD_part", plain} <= {*lost.index}:
+        text += f" Areas lose {lost['LMHLD_part']:.3f} of the highest F1 that they had, with {plain} {lost[plain]:.3f}."
+    can_tell = sure.get(unfrozen, False) and others["seeds"].min() > 1  # orders and seeds differ as much
+    return text + claim("the freezing helps", high[unfrozen] < 0 if can_tell else None)
 
 
 def table4(table: pd.DataFrame) -> str:
     """Say how whole-area scores change outside the training patches."""
     by_area = [
-        f"{span(rows['f1'])} in {paper.area_name(str(area))}, outside the training patches "
-        f"{(rows['outside_f1'] - rows['f1']).mean():+.3f}"
+        f"{span(rows['f1'])} in {paper.area_name(str(area))}, outside the training patches {span(rows['outside_f1'])}"
         for area, rows in table.groupby("area", sort=False)
     ]
     best = table.nlargest(1, "f1").iloc[0]
@@ -242,7 +243,7 @@ def table4(table: pd.DataFrame) -> str:
     return (
         f"F1 on the whole area is {'; '.join(by_area)}. Best is {network_title(best['model'])} at {best['patch_size']} "
         f"px in {paper.area_name(best['area'])} ({interval.describe()}). The paper (F1 {span(paper.table(4)['f1'])} in "
-        "Wenchuan) does not say which of the two it gives." + limits(table)
+        "Wenchuan) does not say whether its scores count the training patches." + limits(table)
     )
 
 
@@ -255,9 +256,12 @@ def patch_size_choice(table: pd.DataFrame) -> str:
         outside = rows.loc[_column(rows, "outside_chosen") == 1, "patch_size"].tolist()
         other = "".join(f"; outside the training patches {size} px" for size in outside if size != best["patch_size"])
         lead += f", the next {others.max():.3f}{other}"
-        said.append(f"{paper.area_name(str(area))} {best['patch_size']} px ({lead})")
-    used, published = (table["chosen"] & (_column(table, name) == 1) for name in ("used", "published_chosen"))
-    text = f"{'; '.join(said)}. The size in use is best in {used.sum()} of {len(said)} areas."
+        alike = rows[_column(rows, "tied").eq(1) & ~rows["chosen"]]
+        tied = "".join(f", tied with {size} px" for size in alike["patch_size"])
+        said.append(f"{paper.area_name(str(area))} {best['patch_size']} px{tied} ({lead})")
+    used = (table["chosen"] | _column(table, "tied").eq(1)) & (_column(table, "used") == 1)
+    published = table["chosen"] & (_column(table, "published_chosen") == 1)
+    text = f"{'; '.join(said)}. The size in use is best, or tied with the best, in {used.sum()} of {len(said)} areas."
     rows = table[table["area"].isin(table["area"][_column(table, "published_chosen") == 1])]
     if rows.empty:
         return text

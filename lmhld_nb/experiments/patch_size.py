@@ -98,9 +98,8 @@ def tested(finished: Sequence[Run]) -> list[dict[str, Any]]:
 def patch_size_choice(table: pd.DataFrame) -> pd.DataFrame:
     """Choose each area's patch size from `table_4`: the highest mean F1 over the networks that have every size.
 
-    Means within 0.0005 are tied: then the size that is best for more networks wins, then the smaller one. UserError if
-    none has all. By area, patch_size: mean_f1, models, models_best, winners, tied, chosen; ``outside_…``,
-    ``published_…``.
+    Of tied means (within 0.0005) the size that is best for more networks wins, then the smaller one. UserError if none
+    has all. By area, patch_size: mean_f1, models, models_best, winners, tied, chosen; ``outside_…``, ``published_…``.
     """
     choice = _choice(table["f1"])
     for reading in ("outside", "published"):

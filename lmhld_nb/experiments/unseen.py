@@ -243,13 +243,12 @@ def _share(count: float, total: float) -> tuple[str, float, float]:
 
 def found_shares(table: pd.DataFrame) -> str:
     """Say how much of the events is mapped, and how much is landslide (`events_table`)."""
-    rows = 100 * table.dropna(subset="f1")[["mapped_share", "prevalence"]]
-    if rows.empty:
+    if (rows := table.dropna(subset="f1")).empty:
         return NO_LABELS
     mapped, true = rows["mapped_share"], rows["prevalence"]
     more = f"more than twice as much is mapped as is landslide at {(mapped > 2 * true).sum()} of them"
-    told = f"{findings.span(mapped, '.0f')} % of the ground is mapped and {findings.span(true, '.0f')} % is landslide"
-    return f"at {findings.format_count(len(rows), 'event')} {told}; {more} (maps of the first seed)."
+    told = f"{findings.span(mapped, '.0%')} of the ground is mapped, {findings.span(true, '.0%')} is landslide"
+    return f"at {findings.format_count(len(rows), 'event')}, {told}; {more} (maps of the first seed)."
 
 
 def found_scores(table: pd.DataFrame) -> str:
@@ -266,7 +265,7 @@ def found_scores(table: pd.DataFrame) -> str:
     most = False if high <= 0.5 else True if low > 0.5 >= chance / known else None
     several = rows["seeds"].max() > 1  # the interval says nothing of seeds
     seeds = f" (mean of {rows['seeds'].max():.0f} seeds; the interval is over landslides)" if several else " (one seed)"
-    mapped, false = rows[["mapped", "mapped_false"]].sum()
+    mapped, false = rows[["mapped", "mapped_false"]].sum()  # mean of the seeds
     return (
         f"the F1 of the network beside the best threshold on one index: {'; '.join(said)}. Of {known:.0f} landslides "
         f"{share} are detected{seeds}, {chance / known:.0%} by the same maps at random places. "
@@ -277,35 +276,34 @@ def found_scores(table: pd.DataFrame) -> str:
 
 def found_curves(table: pd.DataFrame) -> str:
     """Compare average precision with prevalence and thresholds with 0.5; say how far probabilities are off."""
-    rows = table.dropna(subset="f1")
-    if rows.empty:
+    if (rows := table.dropna(subset="f1")).empty:
         return NO_LABELS
     ratio, better = rows["average_precision"] / rows["prevalence"], (rows["f1"] > rows["f1_at_half"]).sum()
     return (
         f"average precision is {findings.span(ratio, '.1f')} times the share of landslide, which chance reaches; the "
         f"threshold of validation, {findings.span(rows['threshold'], '.2f')}, beats 0.5 at {better} of {len(rows)}. "
         f"Probabilities are off by {findings.span(rows['calibration_error'], '.2f')} (expected calibration error)."
+        " Maps are those of the first seed."
     )
 
 
 def found_sizes(table: pd.DataFrame) -> str:
     """Compare the smallest and the largest class with enough landslides; say how many objects are false (`by_size`)."""
     mapped, false = table["mapped"].sum(), table["mapped_false"].sum()
-    wrong = f" Of {mapped:.0f} mapped objects {_share(false, mapped)[0]} are false." if mapped else ""
-    rows = table[table["landslides"] >= intervals.LEAST].sort_values("from_m2")
-    if len(rows) < 2:
+    wrong = f" Of {mapped:.0f} mapped objects {_share(false, mapped)[0]} are false (first seed)." if mapped else ""
+    table = table[table["landslides"] > 0].sort_values("from_m2")
+    if len(rows := table[table["landslides"] >= intervals.LEAST]) < 2:
         return f"fewer than two classes of size have {intervals.LEAST} landslides: too few to compare.{wrong}"
-    n, found = rows["landslides"].astype(int), rows["detected"].astype(int)
+    n, found = table["landslides"].astype(int), table["detected"].astype(int)
     hits = np.concatenate([np.arange(k) < hit for k, hit in zip(n, found, strict=True)])  # each landslide of a class
-    tau, p = stats.kendalltau(np.repeat(np.arange(len(rows)), n), hits)
-    classes, rows = len(rows), rows.iloc[[0, -1]]
+    tau, p = stats.kendalltau(np.repeat(np.arange(len(table)), n), hits)
     said = [
         f"of {row['landslides']:.0f} landslides of {row['area_m2']} m² {_share(row['detected'], row['landslides'])[0]} "
         f"are detected, {row['chance_rate']:.0%} by chance"
-        for _, row in rows.iterrows()
+        for _, row in rows.iloc[[0, -1]].iterrows()
     ]
     grows = "grows" if p < 0.05 and tau > 0 else "does not clearly grow"
-    trend = f"{classes} classes, Kendall's tau {tau:.2f}, p {p:.2g}; maps of the first seed"
+    trend = f"all {len(table)} classes, Kendall's tau {tau:.2f}, p {p:.2g}; maps of the first seed"
     return f"{'; '.join(said)}. Detection {grows} with size ({trend}).{wrong}"
 
 

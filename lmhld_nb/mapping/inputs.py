@@ -58,15 +58,9 @@ class MapSettings:
 
 
 def scene_of_file(
-    path: Path,
-    bands: tuple[str, ...] | None = None,
-    nodata: Nodata = None,
-    truth: Path | None = None,
-    truth_code: int | None = None,
-    layer: str | None = None,
-    where: str | None = None,
-    others: Sequence[Path] = (),
-) -> Scene:
+    path: Path, bands: tuple[str, ...] | None = None, nodata: Nodata = None, truth: Path | None = None,
+    truth_code: int | None = None, layer: str | None = None, where: str | None = None, others: Sequence[Path] = (),
+) -> Scene:  # fmt: skip
     """Describe an image file for mapping: the only one, or the first of a mosaic or of one-band files (``others``).
 
     ``bands`` are names in file order, ``nodata`` the no-data value; None for the file's own. ``truth`` is a mask raster

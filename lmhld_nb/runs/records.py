@@ -33,7 +33,7 @@ MANIFEST = "records.json"
 VERSION = 5
 COLUMNS, BRIEF = ".columns", ".brief"
 LARGEST = 200_000_000  # bytes, unpacked
-LARGEST_BRIEF = 30_000  # a chain of seven stages takes 7,000; what is nested deeply grows when it is indented
+LARGEST_MEMBER = {BRIEF: 30_000, COLUMNS: 2_000_000}  # four and thirty times the largest: both grow when they are read
 _REQUIRED = ("spec.json", "history.csv", "metrics.json", scoring.PATCHES_FILE)
 RUN_FILES = (*_REQUIRED, "environment.json", scoring.WHOLE_AREA_FILE, scoring.BLOCKS_FILE)
 _MEMBER = re.compile(rf"([0-9a-f]{{16}})/({'|'.join(map(re.escape, RUN_FILES))}|{SHOWN}/\w[^/\\]*\.npz)")
@@ -66,7 +66,7 @@ def path(profile: str) -> Path:
 
 
 def digest(files: Mapping[str, bytes]) -> str:
-    """Return the digest of a run's files in records.json: 16 digits, which damage does not leave as they were."""
+    """Return the digest of a run's files in records.json: 16 hexadecimal digits, enough to detect damage."""
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -130,16 +130,13 @@ def _unpacked(path: Path) -> Files:
 
 def _restored(content: Files) -> Files:
     """Return the files of runs as they were before they were stored by columns, or without what follows."""
-    for columns in [name for name in content if name.endswith(COLUMNS)]:
-        if (name := columns.removesuffix(COLUMNS)) in content:
-            raise ValueError(f"holds {name!r} twice")
-        content[name] = table(content.pop(columns))
-    for brief in [name for name in content if name.endswith(BRIEF)]:
-        name = brief.removesuffix(BRIEF)
-        if name in content or len(content[brief]) > LARGEST_BRIEF:
-            raise ValueError(f"holds {brief!r} twice, or too large")
-        files = {file: content.get(f"{name.partition('/')[0]}/{file}", b"") for file in RUN_FILES}
-        content[name] = unabridged(content.pop(brief), files)
+    for suffix in (COLUMNS, BRIEF):  # what is brief lacks the digests of tables
+        for member in [name for name in content if name.endswith(suffix)]:
+            name, packed = member.removesuffix(suffix), content.pop(member)
+            if name in content or len(packed) > LARGEST_MEMBER[suffix]:
+                raise ValueError(f"holds {member!r} twice, or too large")
+            files = {file: content.get(f"{name.partition('/')[0]}/{file}", b"") for file in RUN_FILES}
+            content[name] = table(packed) if suffix == COLUMNS else unabridged(packed, files)
     return content
 
 
@@ -166,7 +163,7 @@ def table(columns: bytes) -> bytes:
     """Return the CSV of a table of counts stored by columns; `ValueError` if it is none.
 
     First the names and, one a line, the columns before the counts. Then tp + fn, fp, fn and fp + tn (uint32), for the
-    pixels of each class are the same in all runs with these tests; each has its highest bytes first, which are alike.
+    pixels of each class are the same in all runs with these tests; of each, the highest bytes of all rows come first.
     """
     names, rest = columns.split(b"\n", 1)
     *keys, packed = rest.split(b"\n", names.count(b",") - 3)
@@ -196,9 +193,13 @@ def _write_run(folder: Path, files: Files) -> None:
 
 
 def adopt(recorded: Records, run_ids: Iterable[str]) -> None:
-    """Add recorded runs, without weights, of which the store has nothing."""
-    for run_id in run_ids:
-        folder = runs_dir() / run_id
-        if run_id in recorded.runs and not folder.exists():
+    """Add recorded runs, without weights, of which the store has nothing, or a record with another whole area."""
+    for run_id in [run_id for run_id in run_ids if run_id in recorded.runs]:
+        folder, files = runs_dir() / run_id, recorded.runs[run_id]
+        old = {path.name: path.read_bytes() for path in folder.glob("*.json")} if (folder / RECORDED).exists() else {}
+        is_older = "metrics.json" in old and any(
+            files[name] != old.get(name) for name in files.keys() & {scoring.WHOLE_AREA_FILE}
+        )
+        if is_older or not folder.exists():
             with suppress(Busy), lock(run_id, wait=False):
-                _write_run(folder, recorded.runs[run_id])
+                _write_run(folder, files)

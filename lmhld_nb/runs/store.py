@@ -287,12 +287,15 @@ def remembered(run: Run, name: str, compute: Callable[[], Mapping[str, np.ndarra
 
 def counts_on(run: Run, spec: PatchSpec) -> pd.DataFrame:
     """Return counts of a run's network on test patches of any PatchSpec, normalised as when learnt, else by scene."""
-    learnt = {data.area: data for stage in run.spec.chain for data in stage.data}
-    normalise = run.spec.recipe.normalise if spec.area in learnt else "scene"
+    learnt = {(data.dataset, data.area): data for stage in run.spec.chain for data in stage.data}
+    own = learnt.get((spec.dataset, spec.area))
+    normalise = run.spec.recipe.normalise if own else "scene"
 
     def compute() -> Mapping[str, np.ndarray]:
-        patches, own = patch_set(spec, False), patch_set(learnt.get(spec.area, spec), False)
-        tests = load_split([replace(patches, mean=own.mean, std=own.std)], "test", torch.device("cpu"), normalise)
+        tested = patch_set(spec, False)
+        if own and normalise == "area":
+            tested = replace(tested, mean=patch_set(own, False).mean, std=patch_set(own, False).std)
+        tests = load_split([tested], "test", torch.device("cpu"), normalise)
         counts, _ = scoring.patch_counts(run.model(), tests, run.recipe)
         return {name: counts[name].to_numpy() for name in ("number", *scoring.COUNTS)}
 

@@ -22,7 +22,7 @@ from lmhld_nb.training.specs import RunSpec
 SCORED_LATER = (scoring.BLOCKS_FILE, scoring.WHOLE_AREA_FILE)
 # The order in which files are compared; digests of weights, which are in metrics.json, come last.
 COMPARED = ("spec.json", scoring.PATCHES_FILE, "history.csv", "metrics.json", *SCORED_LATER)
-KEYS = ("epoch", "stage", "input", "area", "number", "scene", "row", "col")  # columns that identify a row
+KEYS = ("epoch", "stage", "input", "area", "number", "scene", "row", "col", "trained")  # columns that identify a row
 MEASURED = {"seconds", "patches_per_second", "device", "portable", "files", "seal"}
 DIGESTS = ("metrics.json: parent_weights", "metrics.json: weights")
 LONGEST_DRAWN = 900

@@ -177,7 +177,7 @@ def in_windows(predicted: np.ndarray, truth: np.ndarray, known: np.ndarray, size
 
 
 def in_blocks(windows: pd.DataFrame, side_px: int) -> pd.DataFrame:
-    """Sum `window_counts` by squares, as all touch, apart for trained ones; ``row``, ``col``: a square's corner."""
+    """Sum windows by squares, as all touch, training windows apart; ``row``, ``col``: the square's corner."""
     squares = windows.assign(windows=1, **{side: windows[side] // side_px * side_px for side in ("row", "col")})
     return squares.groupby(BLOCK_COLUMNS[:4], sort=False).sum().reset_index()[BLOCK_COLUMNS]
 
