@@ -75,9 +75,12 @@ test-qgis: env  ## a map opened by QGIS, with its styles and overviews (1 minute
 
 # In a working folder of its own, so that build/edition/ stays as it is.
 nbval-edition: env  ## run committed chapters again on the finished runs of edition and compare (CHAPTER=05: one)
+	rm -rf build/nbval && mkdir -p build/nbval
+	for notebook in $(wildcard notebooks/$(CHAPTER)*.ipynb); do \
+	  $(BIN)/papermill --prepare-only -p profile edition -p on_missing skip $$notebook build/nbval/$$(basename $$notebook) || exit; done
 	LMHLD_DATA="$${LMHLD_DATA:-$${LMHLD_WORKDIR:-$(CURDIR)}/data}" LMHLD_RUNS="$${LMHLD_RUNS:-$${LMHLD_WORKDIR:-$(CURDIR)}/runs}" \
 	LMHLD_WORKDIR="$(CURDIR)/build/nbval" \
-	$(PYTEST) --nbval --nbval-sanitize-with $(REFERENCE)/sanitize.cfg $(wildcard notebooks/$(CHAPTER)*.ipynb)
+	$(PYTEST) --nbval --nbval-sanitize-with $(REFERENCE)/sanitize.cfg build/nbval
 
 reference: smoke  ## remake the references that `make test` compares chapters with (maintainers)
 	$(BIN)/python tools/publish.py smoke

@@ -67,7 +67,8 @@ print(f"bands: {', '.join(book.dataset.bands)}")
 #
 # Every training is a *run*, named by a hash of everything that decides its result. A finished run is never repeated.
 # The table counts the runs of this profile: rows are the experiments that need them (`1+2`: trained once for both),
-# columns the networks. Look for the experiment that needs most. `lmhld plan PROFILE` lists each run with its status and
+# columns the networks. In a profile marked `portable`, as `mini` and `edition` are, a run gives the same bits on every x86-64 processor
+# with AVX2. Look for the experiment that needs most. `lmhld plan PROFILE` lists each run with its status and
 # cost, `lmhld run PROFILE` trains the missing ones.
 
 # %%
@@ -95,8 +96,8 @@ print(
 #
 # ## Beside the paper
 #
-# The published recipe is batch 16, 300 epochs, learning rate 0.01 falling by 1 % per epoch (section 3.3). Its YAML file
-# in `params/` says what this profile changes, and why; the fidelity ledger, a page of the web edition, lists what the
+# The published recipe is batch 16, 300 epochs, learning rate 0.01 falling by 1 % per epoch (section 3.3). Your profile's YAML file
+# in `params/` says what it changes, and why; the fidelity ledger, a page of the web edition, lists what the
 # paper leaves open.
 
 # %% [markdown]

@@ -96,8 +96,9 @@ if book.dataset.synthetic:
 
 # %% [markdown]
 # Wenchuan's quartiles are the only ones that the paper prints (417, 1191, 4123), and the twin's landslides are drawn
-# from a distribution through them; the other areas' quartiles are our choice. The largest landslide of an area
-# reaches the published size if the scenes are large enough: no landslide of the twin may cover more than 2.5 % of its scene.
+# from a distribution through them; the other areas' quartiles are our choice. The published largest size is
+# the upper end of the distribution, which a few hundred draws need not reach. In small scenes the end is lower: no landslide may cover more
+# than 2.5 % of its scene. Neighbours that were drawn as one can exceed both.
 #
 # ## The shape of the size distribution (Fig 9)
 #
@@ -128,7 +129,8 @@ for area, values in sizes.items():
 # ## What an expert looks at (Fig 2)
 #
 # A fresh landslide is bright, has lost its vegetation (in the second column vegetation is red) and lies on a slope.
-# Look for places that meet one of these conditions and are not outlined. The table below gives the means, on the
+# Look for places that meet one of these conditions and are not outlined. NDVI, (NIR − red)/(NIR + red), is high where plants are green;
+# brightness is the mean of blue, green and red. The table below gives the means, on the
 # landslide and beside it.
 
 # %%
@@ -230,7 +232,8 @@ with lm.exercise(2):
 # %% [markdown]
 # ### Exercise 3: what a shadow changes
 #
-# A cloud's shadow halves the reflectance in all bands. Which of an annotator's two features changes? Set `changed` to `"NDVI"`,
+# Suppose that a cloud's shadow halves the recorded values in all bands alike (a real one takes less of blue than of near infrared). Which
+# changes, NDVI or brightness? Set `changed` to `"NDVI"`,
 # `"brightness"`, `"both"` or `"neither"`, and think of a landslide that lies half in the shadow.
 
 # %% tags=["solution", "hide-cell"]

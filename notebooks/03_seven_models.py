@@ -39,7 +39,8 @@ print(f"profile {book.name}: {book.profile.description}")
 torch.set_num_threads(book.profile.execution.threads)
 
 # %% [markdown]
-# No network is trained in this chapter. The results hold for any weights, so random weights are enough. All seven are
+# No network is trained in this chapter. Paths, extents, parameters and operations do not depend on the weights; shares of
+# influence and effective fields do: here they are those of untrained networks. A *MAC* is one multiplication and one addition. All seven are
 # drawn; the measurements at the end cover the networks that the profile compares (`edition`: all seven; `mini`: three;
 # `smoke`, for tests: two).
 #
@@ -229,8 +230,8 @@ for head in heads:
 # In U-Net+++ (UNet 3+, Huang et al. 2020) every decoder node reads all five scales: finer encoder maps, pooled, for
 # the outline; its own level's; coarser decoder maps, enlarged, for the context. Each is first brought to as few channels
 # as the first level has, so the network has fewer parameters than U-Net. But it computes with hundreds of channels at
-# full resolution, and that costs operations. Five heads (diamonds) are trained; the one at full resolution predicts. The
-# paper's optional classification-guided module is left out.
+# full resolution, and that costs operations. Five heads (diamonds) are trained; the one at full resolution predicts. Huang
+# et al.'s optional classification-guided module is left out.
 
 # %%
 book.show(diagrams.architecture("unet_3p"), "architecture_unet_3p", caption="")
@@ -274,8 +275,8 @@ book.show(
 # normalisation, which shares its statistics over the map: an untrained transformer adds little to it.
 #
 # Not every difference comes from a network's main idea: Attention U-Net sees 220 px instead of U-Net's 188 because of how a
-# map is enlarged. A 2×2 transposed convolution reads one pixel; bilinear up-sampling and a 3×3 convolution also read
-# neighbours. A gate is 1×1 and adds no reach. We now remove the neighbours from the up-sampling convolutions of
+# map is enlarged. A 2×2 transposed convolution reads one pixel, and so does nearest-neighbour up-sampling, but the 3×3 convolution
+# after it also reads neighbours (as bilinear up-sampling does in U-Net++ and U-Net+++). A gate is 1×1 and adds no reach. We now remove the neighbours from the up-sampling convolutions of
 # Attention U-Net, and the blocks from the transformer:
 
 
@@ -323,7 +324,7 @@ for name in ("unet", "dense_unet", "res_unet", "unet_3p"):
 # %% [markdown]
 # ## Side by side
 #
-# First the networks as published, with four input bands. A *MAC* is one multiplication and one addition.
+# The table is for the widths of this profile, the lines below it are for the networks as published, all with four input bands.
 
 # %%
 published = architecture.table(book.models)
@@ -342,8 +343,7 @@ for name, row in published.iterrows():
     )
 
 # %% [markdown]
-# The table above is for the widths of this profile, the printed lines are for the published ones. MACs of U-Net+++ are those
-# of the published computation.
+# MACs of U-Net+++ are those of the published computation.
 
 # %%
 widths = [book.profile.width.get(name) for name in ("unet", "dense_unet")]
@@ -455,7 +455,8 @@ with lm.exercise(1, extent):
 through = 64 * 128 * 3 * 3 + 128 * 128 * 3 * 3
 around = 64 * 128 * 1 * 1
 weights = (through, around)
-# Around: one small convolution, no rectifier. Far pixels keep more of their influence, so the effective field is larger.
+# Around: one small convolution, no rectifier. In this network, where far pixels are reached only through the deep levels, more of their
+# influence survives. That is no general rule: Luo et al. find smaller fields with skip connections.
 
 # %% tags=["check"]
 with lm.exercise(2, weights):

@@ -63,8 +63,8 @@ print(f"different ones in all: {len(planned)}")
 #
 # Each quartile Q of an area's landslide sizes leads to a patch of 10·Q pixels, in which such a landslide fills 10 %
 # (chapter 02; Fig 9 in chapter 01). Half of the landslides lie between the outer two quartiles, and yet the
-# largest candidate has many times the pixels of the smallest. (The twin's landslides
-# are drawn with the published quartiles. That its candidates are the published ones is therefore not a result.)
+# largest candidate has many times the pixels of the smallest. (The twin's quartiles are Wenchuan's published ones, and elsewhere
+# chosen so that the rule offers the published size. That its candidates are the published ones is therefore not a result.)
 
 # %%
 compared = book.areas_of("patch_size")
@@ -147,7 +147,7 @@ lm.tidy(book.save(choice, "patch_size_choice"))
 
 # %% [markdown]
 # Trainings at different sizes are not equal: the larger the patches, the fewer there are, and the fewer steps in an
-# epoch. A lead of a few thousandths is a tie, and the two readings need not agree. The book does not switch sizes
+# epoch. A lead of a few thousandths proves nothing, and the two readings need not agree. The book does not switch sizes
 # automatically, because then nothing could be planned before the first experiment is done. If a choice is clear and differs
 # from the size in use, write it into the profile: `patches: {sizes: {AREA: SIZE}}`.
 #
@@ -223,7 +223,8 @@ chosen = lm.paper.table(5).query(
 )
 fall = chosen.iloc[0][["precision", "recall"]] - whole[["precision", "recall"]]
 fell = fall.astype(float).idxmax()
-# Added are windows with less than 10 % landslide: false alarms there cost precision and add few hits or misses.
+# Added are windows with less than 10 % landslide, where false alarms cost precision, and, in one reading of "entire area", the training and
+# validation patches, which can only flatter.
 
 # %% tags=["check"]
 with lm.exercise(1, fell):

@@ -183,7 +183,7 @@ print(
 # %% [markdown]
 # Where the winners differ from area to area, how much of that is chance? Chapter 11 compares them pair by pair.
 #
-# F1 of each network trained on one real area alone, from the published edition on real areas:
+# F1 of each network trained on one real area alone, from this book's runs on real areas:
 
 # %%
 real = book.real("table5")
@@ -212,8 +212,9 @@ book.found("table5", table5)
 # %% [markdown]
 # ## Is it more than a threshold?
 #
-# Landslides are bare and bright, so a threshold on NDVI or brightness finds many of them. The table shows the best that
-# any single threshold can do: it is chosen on the very test pixels it is scored on. Beside it is the best of all
+# Landslides are bare and bright, so a threshold on NDVI (where there is a near infrared band), on brightness or on the green share,
+# green / (red + green + blue), finds many of them. The table shows the best that a threshold on one of these indices
+# can do: it is chosen on the very test pixels it is scored on. Beside it is the best of all
 # networks, also selected on the test pixels. A network below the threshold does no better than a single rule that knows the
 # answer; one above it uses more than a single index, though perhaps still only colour.
 
@@ -226,7 +227,7 @@ lm.tidy(baseline, columns)
 
 # %% [markdown]
 # The best threshold can only be known from the true outlines, so beating it is no small thing. We say that a network
-# clears it when its F1 is at least 0.05 higher. On real areas, from the published edition:
+# clears it when its F1 is at least 0.05 higher. On real areas, from this book's runs:
 
 # %%
 lm.tidy(book.real("against_threshold"), columns)
@@ -368,7 +369,8 @@ with lm.exercise(2, lead):
 # %% [markdown]
 # ### Exercise 3: sums or means?
 #
-# The paper's rows satisfy F1 = 2PR/(P+R), so counts are summed over all pixels of a test. Write `pooled_f1(counts)` for a DataFrame with
+# The rows of Table 5 satisfy F1 = 2PR/(P+R) up to rounding, as they must if counts are summed over all pixels of a test; a mean of the
+# patches' own F1 need not. Write `pooled_f1(counts)` for a DataFrame with
 # columns `tp`, `fp` and `fn`, one row per patch. When does it differ most from the mean of the patches' own F1?
 
 
@@ -404,6 +406,6 @@ with lm.exercise(3):
 # %% [markdown]
 # **To go further.** Run `.venv/bin/papermill notebooks/05_experiment_2_single.ipynb out.ipynb -p areas rio,taiwan` and look at two
 # areas alone. Copy the profile under another `name`, set `split: blocks` and `seeds: [0, 1, 2]`, and run it: compare Table 5 in areas
-# with ten or more test patches. Is the drop larger than the difference between seeds?
+# with ten or more test patches. Is there a drop, and is it larger than the difference between seeds?
 #
 # **Next:** chapter 06 trains one network on all areas together.

@@ -87,7 +87,7 @@ lm.tidy(table6)
 
 # %% [markdown]
 # Check any cell yourself: [one command](../book/check.md#table-6) trains its runs again and compares every bit. The
-# same on real areas, from the published edition:
+# same on real areas, from this book's runs:
 
 # %%
 lm.tidy(book.real("table6"), ["precision", "f1", "recall"])
@@ -100,7 +100,7 @@ book.found("table6", table6)
 #
 # The paper also tested on each area's own test set ("similar patterns", section 4.3) and gives no scores. Here they
 # are. `alone` shows networks trained on that area only, on exactly the same patches, so it exists only for areas
-# whose own size is this one; the others are grey. Where `mix` is higher, the other areas have helped.
+# whose own size is this one; the others are grey. Where `mix` is higher, the other areas may have helped.
 
 # %%
 by_area = book.save(
@@ -119,7 +119,7 @@ for area, rows in same.groupby("area", sort=False):
 
 # %% [markdown]
 # With equal epochs, one thing differs besides the mixing: the mix has several times as many patches, and so takes more
-# steps, a smaller share of them on this area's own patches. On real areas, from the published edition, mixing changes F1
+# steps, a smaller share of them on this area's own patches. On real areas, from this book's runs, mixing changes F1
 # by:
 
 # %%
@@ -176,14 +176,14 @@ for area in (
 #
 # Choose an answer; it opens and says whether it is right, and why.
 #
-# **Mix cuts all areas to one patch size. Which areas lose most of their data?**
+# **Mix cuts all areas to one patch size. Which areas lose landslide pixels that way?**
 #
 # <details><summary>Areas with small landslides.</summary>Right: in a larger window a small landslide covers less
 # than 10 %, and the filter drops the window.</details>
 # <details><summary>Areas with large landslides.</summary>No: large landslides fill a window of any of the
 # sizes.</details>
-# <details><summary>All lose the same share.</summary>No: compare the patches of each area with those of chapter
-# 02.</details>
+# <details><summary>All lose the same share.</summary>No: compare patches times their pixels times their share of landslide,
+# here and in chapter 02.</details>
 
 # %% [markdown]
 # ## Exercises
@@ -220,8 +220,8 @@ with lm.exercise(1, recut):
 # ### Exercise 2: one area, one vote
 #
 # What is each network's mean F1 over the areas of Table 5 if all areas weigh the same, and if each weighs as much as it has patches
-# (Table 2)? Set `equal` and `weighted` to Series indexed by the network's name as printed. Which of the two means resembles Table 6,
-# where all test patches are one set? Does the best network change?
+# (Table 2)? Set `equal` and `weighted` to Series indexed by the network's name as printed. How far is each from Table 6, where all test
+# patches are one set, and does either give its order of networks? Why not?
 
 # %% tags=["solution", "hide-cell"]
 by_network = lm.paper.table(5).pivot(
@@ -231,7 +231,8 @@ by_network.index = by_network.index.map(lm.paper.area_key)
 weight = lm.paper.areas()["patches"].loc[by_network.index]
 equal = by_network.mean()
 weighted = by_network.mul(weight / weight.sum(), axis=0).sum()
-# Table 6 is like the second: areas of many patches decide. U-Net++ is best by both.
+# Neither: Table 6 lies about 0.05 above both, and Trans U-Net leads it, U-Net++ both means. Its weights are the patches of 128 px
+# (exercise 1), its pixels are counted together, and its networks were trained on all areas.
 
 # %% tags=["check"]
 with lm.exercise(2, equal, weighted):

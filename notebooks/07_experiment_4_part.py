@@ -15,7 +15,7 @@
 # **The paper** (sections 3.2 (4) and 4.4) calls this LMHLD_part. Seven areas are added one by one in six orders. Each stage
 # starts from the weights of the previous stage, reinitialises the input convolution, and freezes the shallow levels step by
 # step. The paper reports F1 between 0.83 and 0.87 (Table 7), higher than with LMHLD_mix, with hardly any difference between orders, and
-# concludes that catastrophic forgetting is avoided. It measures neither forgetting nor another strategy; this chapter does both.
+# concludes that catastrophic forgetting is alleviated. It measures neither forgetting nor another strategy; this chapter does both.
 #
 # **Time.** 11 minutes to read; under a minute to run once the trainings are finished.
 
@@ -104,7 +104,7 @@ if not finished[show_order]:
 # ## Does the order matter? (Figs 12, 13, 14)
 #
 # Each panel is a network, each cell the absolute difference between two orders, on the test patches of all areas together.
-# White means no difference (an order compared with itself), black the largest of all networks. First precision, then F1, then recall. The paper gives its largest
+# White means no difference (an order compared with itself), black the largest of all networks, grey an order that is not trained. First precision, then F1, then recall. The paper gives its largest
 # differences in the text (section 4.4). For F1 it gives one "on seven models", although the models of its Table 7 differ by more; we
 # read it as the largest difference between orders within one network.
 
@@ -134,7 +134,7 @@ differences = book.save(part.largest_differences(finished), "order_differences")
 lm.tidy(differences, digits=4)
 
 # %% [markdown]
-# The largest differences between orders on real areas, from the published edition:
+# The largest differences between orders on real areas, from this book's runs:
 
 # %%
 lm.tidy(book.real("order_differences"), digits=4)
@@ -145,7 +145,8 @@ book.found("order_differences", differences)
 # %% [markdown]
 # ## Table 7
 #
-# Means over the orders, beside the published ones. Look at which networks fall furthest below the published score.
+# Means over the orders that a network has (`orders`), beside the published ones. Networks with other orders are not compared quite
+# fairly: how much an order can matter is said above.
 
 # %%
 table7 = book.table(7)
@@ -153,7 +154,7 @@ lm.tidy(table7)
 
 # %% [markdown]
 # Check any cell yourself: [one command](../book/check.md#table-7) trains its runs again and compares every bit. The
-# same on real areas, from the published edition:
+# same on real areas, from this book's runs:
 
 # %%
 lm.tidy(book.real("table7"), ["precision", "f1", "recall"])
@@ -205,8 +206,8 @@ book.show(
 
 # %% [markdown]
 # One number sums up a matrix. *Average forgetting* (Chaudhry et al. 2018,
-# [doi:10.1007/978-3-030-01252-6_33](https://doi.org/10.1007/978-3-030-01252-6_33)) is the best F1 an area ever had
-# minus its F1 at the end, averaged over all areas but the last, and here over the orders.
+# [doi:10.1007/978-3-030-01252-6_33](https://doi.org/10.1007/978-3-030-01252-6_33)) is the best F1 an area had after
+# any earlier stage minus its F1 at the end (negative if the last stage has improved it), averaged over all areas but the last, and here over the orders.
 
 # %%
 forgotten = forgetting.forgetting_table(finished)
@@ -216,7 +217,7 @@ lm.tidy(forgotten.groupby("model", sort=False).mean(numeric_only=True))
 # %% [markdown]
 # `own input F1` is that of the last network, but with the input convolution of each area's own stage. If F1
 # rises, the fresh input layer lost the area; if it falls, the later levels have changed. The F1
-# forgotten on real areas, by network and order, from the published edition:
+# forgotten on real areas, by network and order, from this book's runs:
 
 # %%
 lm.tidy(book.real("forgetting"), ["forgetting"], across="order")
@@ -254,8 +255,8 @@ spread = ["f1_sd", "forgetting", "forgetting_sd", "seeds"]
 lm.tidy(strategies, ["f1", *gap, *spread, "trained_parameter_steps"])
 
 # %% [markdown]
-# `all at once` sees all areas from its first step on, with as many steps as a chain: what could be reached if nothing
-# were forgotten. On real areas, from the published edition:
+# `all at once` sees all areas from its first step on, each at its own patch size, with as many steps as a chain: a reference for
+# training that cannot forget, but no upper bound. On real areas, from this book's runs:
 
 # %%
 lm.tidy(book.real("strategies"), ["f1", *gap, "forgetting"])
@@ -371,8 +372,8 @@ with lm.exercise(2, frozen):
 # ### Exercise 3: forgetting, measured
 #
 # Row k of a stage matrix has F1 on each area after stage k, with columns in the order of addition. Write `mean_forgetting(matrix)` for a square
-# DataFrame: for each area but the last, the highest F1 in any row before the last, minus that in the last row; then the mean. (Rows before an
-# area's own stage also count: a network may already know it.)
+# DataFrame: for each area but the last, the highest F1 in any row before the last, minus that in the last row; then the mean. (Here rows
+# before an area's own stage are filled and count, too; in this book's matrices they are empty.)
 
 
 # %% tags=["solution", "hide-cell"]
@@ -403,7 +404,8 @@ with lm.exercise(3):
     )
 
 # %% [markdown]
-# **To go further.** Raise `replay` in `experiments: {part: {replay: [...]}}` of a copy of the profile to 0.5:
-# how much of the gap between plain fine-tuning and all at once does it close, and at what cost?
+# **To go further.** Raise `replay` in `experiments: {part: {replay: [...]}}` of a copy of the profile to 0.5 (and, in one of `mini`, take
+# plain fine-tuning and the replay out of `without`):
+# how much does it gain over plain fine-tuning, and at what cost?
 #
 # **Next:** chapter 08 shows the last network of a chain landslides that it has never seen in training.

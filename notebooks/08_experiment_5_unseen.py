@@ -125,7 +125,7 @@ book.found("fig16_maps", numbers)
 #
 # The paper says of its own maps that most landslides are identified. The eye is forgiving; scores are not. Four
 # reference values accompany the scores of each event. `all_f1` is the F1 of a map that calls everything landslide. `index_f1`
-# is the best F1 of a single threshold on brightness, NDVI or greenness, fitted to the same event: more than anyone
+# is the best F1 of a single threshold on brightness, NDVI or the green share, fitted to the same event: more than anyone
 # could know beforehand, but a rule without any training. `seen_f1` is the F1 of the same network on test patches of
 # the areas that it was trained on, and `f1_at_half` is F1 at a probability of 0.5 instead of the validation threshold.
 

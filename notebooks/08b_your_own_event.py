@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Your own event
 #
-# **Question.** It is the second day of an event. You have one image, QGIS, and outlines of a few landslides in one corner of it.
+# **Question.** It is the second day of an event. You have one image, QGIS, and outlines of the landslides in one part of it.
 # Which map can you make of the rest, and how far would you trust it?
 #
 # **The paper** ends with "a pre-trained model … for downstream landslide detection tasks in fixed regions", and leaves this to
@@ -44,7 +44,7 @@ book = lm.open(profile)
 folder = lm.config.workdir() / "build" / book.name / "your-own-event"
 
 # %% [markdown]
-# ## An image, and a corner that has been searched
+# ## An image, and a part that has been searched
 #
 # Without your own image, this is a synthetic one: the stand-in for Luding from chapter 08's smallest set. With your own
 # and a mask of its landslides: `lmhld book mini --chapter 08b -p image /path/to/scene.tif -p mask /path/to/mask.tif -p bands red,green,blue`.
@@ -97,8 +97,8 @@ settings = lm.mapping.LearnSettings(steps, patch, workers=1, device="cpu")
 card = lm.learn(scene, drawn, folder / "net", settings=settings, progress=False)
 
 # %% [markdown]
-# How good is it? Two rows need no network: the best threshold on brightness or greenness (chosen on the same ground that it
-# is scored on, so its score is flattering), and calling everything landslide.
+# How good is it? Two rows need no network: the best threshold on one index (NDVI where there is a near infrared band, brightness or the green
+# share; chosen on the same ground that it is scored on, so its score is flattering), and calling everything landslide.
 
 # %%
 scores = pd.DataFrame(card["candidates"]).set_index("candidate")
@@ -171,7 +171,7 @@ print(
     f"What we found: F1 {counts.f1:.3f} where nobody had looked; held-back blocks promised {promised:.3f}."
 )
 print(
-    f"All landslide there: {every:.3f}. One image and one corner: no more than an example."
+    f"All landslide there: {every:.3f}. One image and one part of it: no more than an example."
 )
 
 # %% [markdown]
@@ -240,13 +240,14 @@ with lm.exercise(1, labelled_shares):
 # %% [markdown]
 # ### Exercise 2: the best of five
 #
-# Five candidates are equally good: each one's held-back F1 is 0.60, give or take luck with a standard deviation of 0.05. You keep the
+# Five candidates are equally good: each one's held-back F1 is 0.60, give or take luck with a standard deviation of 0.05, each
+# independently (on the same blocks they vary together, and there is less to gain). You keep the
 # one with the highest. Set `promised_f1` to what its held-back F1 is on average, to two digits. What will the map have?
 
 # %% tags=["solution", "hide-cell"]
 draws = np.random.default_rng(0).normal(0.60, 0.05, (20_000, 5))
 promised_f1 = round(draws.max(axis=1).mean(), 2)
-# 0.66, and the map still has 0.60. So `lmhld learn` leaves its usual candidate, the mean, only for one whose lead is larger than luck explains.
+# 0.66, and the map still has 0.60. So `lmhld learn` leaves its usual candidate only for one whose lead is larger than luck explains.
 
 # %% tags=["check"]
 with lm.exercise(2, promised_f1):
@@ -261,8 +262,8 @@ with lm.exercise(2, promised_f1):
 #
 # Without an outline of the searched ground, the ground around each landslide counts as searched, up to its own diameter. Write
 # `share_of(radius, reach)`: for a round landslide with this radius, the share of landslide in the labelled ground, the disc
-# of `radius + reach`. Set `by_default` to that share for the default, and compare it with chapter 01's shares of whole areas. What does
-# that do to the precision that held-back blocks promise?
+# of `radius + reach`. Set `by_default` to that share for the default, and compare it with the share of landslide in ground that was
+# searched: the precision of the row `all landslide` above. Which false alarms does held-back ground of either kind not show?
 
 
 # %% tags=["solution", "hide-cell"]
@@ -272,8 +273,9 @@ def share_of(radius, reach):
 
 
 by_default = share_of(1, 2)
-# One ninth, whatever the area. Areas have a few percent: most false alarms are far from any landslide, where nobody looked. The map's
-# precision is lower than that of held-back blocks. Draw the outline of what you have searched.
+# One ninth, whatever the landslide's size; the ground searched here has about one tenth, a whole landscape often a few percent or less.
+# Around landslides there are few rivers, roads and fields: false alarms far from any landslide are not counted, and the map's precision
+# is lower than that of held-back blocks. Draw the outline of what you have searched, and let it hold such ground.
 
 # %% tags=["check"]
 with lm.exercise(3, by_default):

@@ -64,7 +64,7 @@ for name, values in {
 # Whichever of the two is closer, this does not separate the causes: with the same number of epochs, a small batch takes more
 # steps, each with a gradient from fewer patches.
 #
-# Scores that differ by a few hundredths may change order with another seed. On real areas, from the published edition:
+# Scores that differ by a few hundredths may change order with another seed. On real areas, from this book's runs:
 
 # %%
 lm.tidy(book.real("recipe_study"), ["f1"], across="epochs")

@@ -104,8 +104,8 @@ for row in rows[rows["verdict"] == "contradicted"].itertuples():
     )
 
 # %% [markdown]
-# All rows of Tables 4 and 5 agree. In Table 7, Res U-Net is off by more than rounding explains and by less than
-# averaging can. In Table 6, one row, U-Net+++, does not agree; that table is not said to contain means, and its other rows
+# All rows of Tables 4 and 5 agree. In Table 7, Res U-Net is off by more than the rounding of its own numbers, but by less than averaging
+# over orders can do; it is counted as `rounding`. In Table 6, one row, U-Net+++, does not agree; that table is not said to contain means, and its other rows
 # fit. It is impossible to tell which of the three numbers is wrong.
 #
 # Formula (3) is another matter: as printed, without the factor 2, it fits no row. The tables follow the harmonic mean that the
@@ -114,7 +114,7 @@ for row in rows[rows["verdict"] == "contradicted"].itertuples():
 # ## LMHLD_part beside the others
 #
 # Section 4.4 finds LMHLD_part ahead of LMHLD_mix and of the areas alone, and concludes that mixed patch sizes help and that
-# forgetting is mitigated. The table shows differences in F1: in the row `mix` Table 7 minus
+# forgetting is alleviated. The table shows differences in F1: in the row `mix` Table 7 minus
 # Table 6, in the others Table 7 minus Table 5. Look at the signs, of F1 first, then of precision and recall below.
 
 # %%
@@ -201,8 +201,8 @@ for name, row in table[table["verdict"] == "contradicted"].iterrows():
 # - **LMHLD_part.** It is ahead of LMHLD_mix on average, but not for every model; and ahead of the areas alone, except for some models in
 #   Wenchuan. The conclusion on forgetting rests on these averages, without a measurement; chapter 07 measures it.
 #
-# The results themselves hold. All totals of patches, all averages (up to rounding), the gaps quoted in section 4.4, and the
-# candidate sizes of Wenchuan follow from the tables. The text we read is the preprint's; a later version may differ.
+# The arithmetic of the results holds. All totals of patches, all averages (up to rounding), the gaps quoted in section 4.4, and the
+# candidate sizes of Wenchuan follow from the tables. Whether other runs give the same results is what chapters 04 to 09 ask. The text we read is the preprint's; a later version may differ.
 
 # %% [markdown]
 # ## Check yourself
@@ -214,8 +214,8 @@ for name, row in table[table["verdict"] == "contradicted"].iterrows():
 #
 # <details><summary>Yes: rounding can do that.</summary>No: the largest F1 that rounds from these is 2 · 0.805 ·
 # 0.905 / (0.805 + 0.905) = 0.852.</details>
-# <details><summary>No.</summary>Right: F1 lies between 0.842 and 0.852, so the row is contradicted as printed. If
-# its numbers were means over areas it could hold: such a reading has a row of its own.</details>
+# <details><summary>No.</summary>Right: F1 lies between 0.842 and 0.852. Means over areas would not help: a mean of F1 can
+# only be lower than the F1 of mean precision and recall, and 0.87 is higher.</details>
 
 # %% [markdown]
 # ## Exercises

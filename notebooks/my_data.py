@@ -11,8 +11,8 @@
 #
 # **Question.** What do chapters 01, 02 and 05 say about your own landslides?
 #
-# You need images (GeoTIFF, PNG, …; a scene or patches) and for each a mask of the same name, in any of these formats: 1 landslide,
-# 0 none. If you have none yet, this notebook writes a small synthetic scene and uses that. Run it once unchanged, then enter your folder below.
+# You need images (GeoTIFF, PNG, …; a scene or patches) and for each a mask of the same name, in which 1 is landslide and 0 is none. Both may
+# be in any of these formats. If you have none yet, this notebook writes a small synthetic scene and uses that. Run it once unchanged, then enter your folder below.
 
 # %% tags=["parameters"]
 folder: str = ""  # holds images/ and masks/; empty: a synthetic scene is written for the example

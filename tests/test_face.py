@@ -118,7 +118,7 @@ def test_what_was_found_is_said_of_this_book_and_of_the_published_real_areas(boo
     book.found("table5", table)
     own, real = capsys.readouterr().out.replace("\n", " ").split("What we found, ")[1:]
     assert own.startswith("synthetic data (profile tiny): best 0.5 ['area', 'mod")
-    assert real == "real areas, as published: best 0.75 ['area', 'model', 'f1']. "
+    assert real == "real areas (profile real): best 0.75 ['area', 'model', 'f1']. "
     book.found("table5", None)
     assert "nothing yet; not all runs that it compares are finished" in capsys.readouterr().out
     refuses("'table9': nothing is found from a table of this name; choose from ", book.found, "table9", table)

@@ -156,7 +156,7 @@ def an_array_that_grows(members: dict[str, bytes]) -> None:
 
 
 @pytest.mark.parametrize(("edit", "fit", "message"), [
-    (lambda members: members.update({records.MANIFEST: b'{"version": 4}', "x.columns": b""}), False, "records of version 4, "),
+    (lambda members: members.update({records.MANIFEST: b'{"version": 4}', "x.columns": b""}), False, "of version 4"),
     (changed_manifest(profile="mini"), False, "records of profile 'mini', not of 'tiny'; get the file again, or"),
     (changed_manifest(runs={}), False, "its files do not match their digest; get the file again"),
     (changed_manifest(runs=[]), False, "damaged, or no records"),

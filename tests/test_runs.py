@@ -172,16 +172,16 @@ def test_an_interruption_stops_the_others_and_a_failed_score_is_reported(specs, 
 
 
 def test_what_another_runner_has_begun_waits_while_there_is_work(specs, trainings):
-    first, second = specs
+    (first, second), end = specs, time.monotonic() + 90
     with store.lock(first.run_id):
         with pytest.raises(store.Busy):
             runs.make_run(first, QUIET, wait=False)
-        thread = threading.Thread(target=runs.make_runs, args=(specs, 1, QUIET))
+        thread = threading.Thread(target=runs.make_runs, args=(specs, 1, QUIET), daemon=True)
         thread.start()
-        while runs.status(second) != "done" and thread.is_alive():
+        while runs.status(second) != "done" and time.monotonic() < end:
             time.sleep(0.02)
         assert trainings == [second.run_id]
-    thread.join()
+    thread.join(60)
     assert trainings == [second.run_id, first.run_id] and runs.status(first) == "done"
 
 

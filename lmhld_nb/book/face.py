@@ -90,7 +90,7 @@ class Book(Study):
             raise UserError(f"'{name}': nothing is found from a table of this name; choose from {', '.join(known)}")
         tables = {f"{'synthetic' if self.dataset.synthetic else 'real'} data (profile {self.name})": table}
         if (published := self.real(name)) is not None:
-            tables["real areas, as published"] = published
+            tables["real areas (profile real)"] = published
         for where, rows in tables.items():
             found = "nothing yet; not all runs that it compares are finished."
             if rows is not None and not rows.empty:

@@ -44,7 +44,7 @@ def overlays(views: Sequence[View]) -> Figure:
     if any(view.truth is not None for view in views):
         handles.append(Line2D([], [], color="cyan", lw=1.2, label="true outline"))
     figure.legend(handles=handles, loc="outside upper right", ncols=2)
-    return style.counted(figure, style.format_count(len(views), "scene"))
+    return style.counted(figure, style.format_count(len({id(view.values) for view in views}), "scene"))
 
 
 def precision_recall(curves: Mapping[str, pd.DataFrame], scores: pd.DataFrame) -> Figure:

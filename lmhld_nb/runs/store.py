@@ -196,7 +196,7 @@ def reason(error: Exception) -> str:
     """Return an error's message; an unexpected error is reported as a bug of this program."""
     if isinstance(error, UserError):
         return str(error)
-    mend = "traceback: `lmhld train PROFILE RUN_ID --debug`; please report it"
+    mend = "traceback: `lmhld --debug train PROFILE RUN_ID`; please report it"
     return f"a bug in this program or its libraries, not in the settings: {error!r:.300} ({mend})"
 
 
