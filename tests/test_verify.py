@@ -111,7 +111,7 @@ def edited(files, name, pattern, replacement):
     ("test_patches.csv", r"(gorkha,\d+),\d+", r"\1,9999", "test_patches.csv line 2 (stage {id}, input last, area"),
     ("test_patches.csv", r"\n(.+\n)$", r"\n\1\1", "): stage is absent, recorded {id}; test"),
     ("history.csv", r"^1,0\.05", "1,0.06", "history.csv line 2 (epoch 1): lr is 0.05, recorded 0.06"),
-    ("whole_area_blocks.csv", r"(,0,0,[01],\d+),\d+", r"\1,9999", "line 2 (scene gorkha_0, row 0, col 0): tp is "),
+    ("whole_area_blocks.csv", r"(,0,0,[01],\d+),\d+", r"\1,9999", "line 2 (scene gorkha_0, row 0, col 0, trained "),
     ("metrics.json", '"f1": [^,]+', '"f1": 2.0', "metrics.json: test.f1 is "),
     ("metrics.json", r'"weights": "\w+', '"weights": "0', "all scores and counts agree, but metrics.json: weights"),
     ("metrics.json", '"areas": {', r'"areas": {"\\u001b[31m": 1,', r"areas.\x1b[31m is absent, recorded 1"),

@@ -141,7 +141,7 @@ def _main_claim(tables: Tables, where: str) -> str:
         several, there = _several(len(both), "area"), both[["f1", "single_f1"]].mean()
         told += f" A network trained on all areas but one reaches {there['f1']:.3f} there, trained on that one"
         pairs = both["area"].isin(COMPANIONS).sum()
-        near = f"; {pairs} have a companion among the others" if pairs else ""
+        near = f"; {pairs} with a companion among the others" if pairs else ""
         told += f" alone {there['single_f1']:.3f} (means of {several}{near})."
     return f"**The main claim.** {said.format(*printed)} On {where} {beats}: {told}"
 
