@@ -39,13 +39,15 @@ def palette_png(picture: bytes, colours: int, scale: float = 1.0) -> bytes:
 def lightest_png(picture: bytes) -> bytes:
     """Return a picture as PNG with as few colours as show it as it is (`LARGEST_ERROR`), or the most (`PALETTES`)."""
     pixels = _opened(picture, 1)
-    sample = pixels.resize((-(-pixels.width // 3), -(-pixels.height // 3)), Image.Resampling.NEAREST)
     found, counts = np.unique(np.asarray(pixels).reshape(-1, 3), axis=0, return_counts=True)
     common = found[np.argsort(-counts, kind="stable")[:COMMON]].astype(int)
     kept = common[np.ptp(common, axis=1) > 30]  # no greys: these are never far off
+    seen = np.asarray(pixels)[::3, ::3].reshape(-1, 3)
+    rest = seen[~(seen[:, None] == kept).all(axis=2).any(axis=1)]  # what the other colours are chosen for
+    sample = Image.fromarray((rest if len(rest) else seen)[None])
     for colours in PALETTES:
         # A palette refined by k-means, until 1 % of the pixels change, is worth one of twice the colours.
-        others, moved = colours - len(kept), sample.width * sample.height // 100
+        others, moved = colours - len(kept), sample.width // 100
         palette = sample.quantize(others, kmeans=moved, dither=Image.Dither.NONE)
         palette.putpalette([*(palette.getpalette() or [])[: 3 * others], *kept.ravel().tolist()])
         reduced = pixels.quantize(palette=palette, dither=Image.Dither.NONE)
