@@ -41,7 +41,9 @@ def lightest_png(picture: bytes) -> bytes:
     pixels = _opened(picture, 1)
     found, counts = np.unique(np.asarray(pixels).reshape(-1, 3), axis=0, return_counts=True)
     common = found[np.argsort(-counts, kind="stable")[:COMMON]].astype(int)
-    kept = common[np.ptp(common, axis=1) > 30]  # no greys: these are never far off
+    common = common[np.ptp(common, axis=1) > 30]  # no greys: these are never far off
+    near = np.abs(common[:, None] - common).max(axis=2) < 30
+    kept = common[~np.tril(near, -1).any(axis=1)]  # one of a scale's neighbours
     seen = np.asarray(pixels)[::3, ::3].reshape(-1, 3)
     rest = seen[~(seen[:, None] == kept).all(axis=2).any(axis=1)]  # what the other colours are chosen for
     sample = Image.fromarray((rest if len(rest) else seen)[None])
