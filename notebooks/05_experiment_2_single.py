@@ -354,7 +354,7 @@ lead = (
     .groupby("study_area")["f1"]
     .apply(lambda f1: f1.nlargest(2).max() - f1.nlargest(2).min())
 )
-# From 0.001 to 0.017. Chapter 11 asks how much of that is chance.
+# From 0.001 to 0.017. Chapter 11 asks of this book's own networks which leads are more than chance.
 
 # %% tags=["check"]
 with lm.exercise(2, lead):

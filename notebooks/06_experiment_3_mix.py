@@ -74,7 +74,7 @@ book.show(
 
 # %% [markdown]
 # Where curves are still rising, longer training may change the scores below; where they lie closer together than a curve
-# moves from one epoch to the next, their order is chance.
+# moves from one epoch to the next, their order is chance. Chapter 11 (question 8) trains a network twice as long.
 #
 # ## Table 6
 #

@@ -134,6 +134,20 @@ differences = book.save(part.largest_differences(finished), "order_differences")
 lm.tidy(differences, digits=4)
 
 # %% [markdown]
+# And the seed? All orders share their first stages, so what a seed makes of these stays in each of its chains. F1 by seed
+# (across); a dash is a chain that was not trained:
+
+# %%
+chains = [
+    {"model": run.spec.model, "order": order, "seed": run.spec.seed}
+    | part.total_scores(run)
+    for order, group in finished.items()
+    for run in group
+]
+by_seed = pd.DataFrame(chains).set_index(["model", "order", "seed"])
+lm.tidy(by_seed, ["f1"], across="seed")
+
+# %% [markdown]
 # The largest differences between orders on real areas, from this book's runs:
 
 # %%
@@ -168,6 +182,7 @@ book.found("table7", table7)
 # The paper compares Table 7 with Tables 5 and 6 and finds LMHLD_part ahead of both. Two of these add up the pixels of all
 # areas, Table 5 does not; here all three are scored both ways: on all test pixels, and as the mean over areas. Look at whether
 # the order of the three is the same for every network, and whether both ways agree. The published value for single is the mean over areas.
+# How wide the gaps are may depend on the epochs of a stage: chapter 11 (question 8) has other numbers.
 
 # %%
 beside = part.beside_mix_and_single(book, table7)
@@ -232,7 +247,8 @@ book.found("forgetting", forgotten)
 # changed: the old normalisation after the fresh input, the input kept, nothing frozen, or all data so far in each
 # stage (cumulative). Then comes plain fine-tuning: on its own, with elastic weight consolidation (EWC, Kirkpatrick et
 # al. 2017, [doi:10.1073/pnas.1611835114](https://doi.org/10.1073/pnas.1611835114)), which holds back weights that mattered
-# before, and with a replay of some earlier patches. Strength and share are those that do best on validation patches.
+# before, and with a replay of some earlier patches. Strength and share are those that do best on validation patches,
+# of a few tried: the best may lie beyond the lowest or the highest of them.
 # Last come all areas at once, as a reference. Look at which intervals do not reach LMHLD_part, and at the cost:
 # trained parameters times steps, the same on every machine (`strategies.csv` also has the seconds). A
 # profile may leave some of these out (`without`), as `mini` does.

@@ -142,7 +142,7 @@ lm.tidy(book.save(table, "unseen_scores"), columns)
 
 # %%
 detections = ["landslides", "landslides_detected", "by_chance", "mapped_share"]
-lm.tidy(table, [*detections, "mapped", "mapped_false", "seeds", "f1_sd"])
+lm.tidy(table, [*detections, "mapped", "mapped_false", "blocks", "seeds", "f1_sd"])
 
 # %%
 book.found("unseen_scores", table)

@@ -131,7 +131,7 @@ def test_the_readme_begins_with_what_the_published_tables_say(tmp_path: Path) ->
     write("real/table7_beside.csv", "unet,0.7,0.6,0.8,30,3,2,7,0.8,0.9", "unet_pp,0.9,,,3,3,,7,,", header=beside)
     rows = ("unet,rio,0.5,0.4,0.6,12,3,0.9", "unet,hokkaido,0.6,0.5,0.7,12,3,0.8")
     _, claim, sobering = write("real/leave_one_out.csv", *rows)
-    assert claim.endswith("on that one alone 0.850 (means of 2 areas; 1 with a companion among the others).")
+    assert claim.endswith("on that one alone 0.850 (means of 2 areas, 3 seeds; 1 with a companion among the others).")
     assert "do not so far, on too few networks to judge: 0.800, 0.900 and 0.700 (F1 of all test pixels; 1" in claim
     assert "every area except Rio reaches F1 0.50 (" in sobering and "lowest of 2 areas left out in turn." in sobering
     header, name = "event,f1,f1_low,f1_high,blocks,seeds,index_f1,seen_f1", "real/unseen_scores.csv"

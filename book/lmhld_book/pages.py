@@ -142,7 +142,8 @@ def _main_claim(tables: Tables, where: str) -> str:
         told += f" A network trained on all areas but one reaches {there['f1']:.3f} there, trained on that one"
         pairs = both["area"].isin(COMPANIONS).sum()
         near = f"; {pairs} with a companion among the others" if pairs else ""
-        told += f" alone {there['single_f1']:.3f} (means of {several}{near})."
+        seeds = _several(both["seeds"].min(), "seed")
+        told += f" alone {there['single_f1']:.3f} (means of {several}, {seeds}{near})."
     return f"**The main claim.** {said.format(*printed)} On {where} {beats}: {told}"
 
 

@@ -121,13 +121,12 @@ class Tally:
         table = {f"sizes {name}": self.sizes[name].to_numpy() for name in self.sizes.columns.drop("area_m2")}
         table["sizes area_m2"] = np.array(self.sizes["area_m2"], str)
         counts = np.array([*vars(self.counts).values()])
-        return {"pixels": self.ranked.pixels, "sums": self.ranked.sums, "counts": counts, **table}
+        return {"pixels": self.ranked.pixels, "counts": counts, **table}
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
         sizes = {name.removeprefix("sizes "): values for name, values in arrays.items() if name.startswith("sizes ")}
-        ranked, counts = Ranked(arrays["pixels"], arrays["sums"]), Confusion(*arrays["counts"].tolist())
-        return cls(ranked, counts, pooled([pd.DataFrame(sizes)]))
+        return cls(Ranked(arrays["pixels"]), Confusion(*arrays["counts"].tolist()), pooled([pd.DataFrame(sizes)]))
 
 
 def tally_whole(probability: np.ndarray, mask: np.ndarray, truth: np.ndarray, pixel_m2: float) -> Tally:

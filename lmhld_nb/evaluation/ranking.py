@@ -14,13 +14,12 @@ STEPS = 1000  # of probability; thresholds are multiples of 1/STEPS
 
 @dataclass(frozen=True, eq=False)
 class Ranked:
-    """Pixels counted by predicted probability (bins of 1/1000, at which scores are exact) and truth; adds with +.
+    """Pixels counted by predicted probability (bins of 1/1000, exact at their edges) and truth; adds with +.
 
-    ``pixels`` (2, STEPS + 1) int64 are counts of background and landslide, ``sums`` float64 their summed probabilities.
+    ``pixels`` (2, STEPS + 1) int64 are counts of background and landslide.
     """
 
     pixels: np.ndarray
-    sums: np.ndarray
 
     @classmethod
     def of(cls, probability: np.ndarray, truth: np.ndarray, known: np.ndarray | None = None) -> Self:
@@ -37,11 +36,10 @@ class Ranked:
         # Edges have the type of the values: 0.3 is another number in float32, and numpy compares in that type, too.
         edges = (np.arange(STEPS + 1) / STEPS).astype(values.dtype)
         bins = np.searchsorted(edges, values, side="right") - 1 + landslide * (STEPS + 1)
-        pixels, sums = (np.bincount(bins, weights, 2 * (STEPS + 1)) for weights in (None, values))
-        return cls(pixels.reshape(2, -1), sums.reshape(2, -1))
+        return cls(np.bincount(bins, minlength=2 * (STEPS + 1)).reshape(2, -1))
 
     def __add__(self, other: Self) -> Self:
-        return type(self)(self.pixels + other.pixels, self.sums + other.sums)
+        return type(self)(self.pixels + other.pixels)
 
     def confusion(self, threshold: float) -> Confusion:
         """Return the counts of a map that is landslide at or above ``threshold``, a multiple of 1/1000."""
@@ -79,11 +77,11 @@ class Ranked:
         return best / STEPS, float(f1[best])
 
     def reliability(self) -> pd.DataFrame:
-        """Return ``mean_probability``, ``observed_share`` and ``pixels`` of the non-empty ones of ten bins."""
+        """Return ``mean_probability`` (cut to 1/1000), ``observed_share``, ``pixels``, of ten bins, if not empty."""
         starts = np.arange(10) * (STEPS // 10)
         _, landslide = np.add.reduceat(self.pixels, starts, axis=1)
         pixels = np.add.reduceat(self.pixels.sum(axis=0), starts)
-        sums = np.add.reduceat(self.sums.sum(axis=0), starts)
+        sums = np.add.reduceat(self.pixels.sum(axis=0) * (np.arange(STEPS + 1) / STEPS), starts)
         table = {"mean_probability": ratio(sums, pixels), "observed_share": ratio(landslide, pixels)}
         return pd.DataFrame({**table, "pixels": pixels})[pixels > 0].reset_index(drop=True)
 

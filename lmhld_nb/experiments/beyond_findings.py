@@ -116,8 +116,7 @@ def leave_one_out(table: Any) -> str:
     each = "; ".join(f"{paper.area_name(row['area'])} {_score(row)}" for _, row in table.iterrows())
     told = (
         f"in an area that it has never seen, a network trained on all others reaches a mean F1 of "
-        f"{table['f1'].mean():.3f} in {len(table)} area{'s' if len(table) > 1 else ''} ({_seeds(table.iloc[0])}; "
-        f"{each})"
+        f"{table['f1'].mean():.3f} in {len(table)} area{'s' * (len(table) > 1)} ({_seeds(table.iloc[0])}; {each})"
     )
     if gaps.empty or high.empty:
         return f"{told}. {_few(table['patches'].max()) or 'No network trained on that area alone is finished.'}"
@@ -135,8 +134,7 @@ def epochs_per_stage(table: Any) -> str:
         return "there is nothing to compare LMHLD_part with."
     told = "; ".join(
         f"{name} " + ", ".join(
-            f"{row.part_minus:+.3f}{_sd(row.part_minus_sd)} at {row.epochs}"
-            for row in rows.itertuples()
+            f"{at.part_minus:+.3f}{_sd(at.part_minus_sd, ' (s.d. {:.3f})')} at {at.epochs}" for at in rows.itertuples()
         )
         for name, rows in others.groupby("strategy", sort=False)
     )  # fmt: skip
@@ -145,12 +143,11 @@ def epochs_per_stage(table: Any) -> str:
     stable = all(len(set(np.sign(rows["part_minus"]))) == 1 for _, rows in others.groupby("strategy"))
     above = others.groupby("epochs")["part_minus"].min() > 0
     ahead = "at each" if above.all() else "at none" if not above.any() else "at some"
-    weak = " This rests on one seed." if table["seeds"].min() == 1 else ""
     return (
-        f"F1 of LMHLD_part less that of others, by epochs per stage: {told} ({_seeds(table.iloc[0])}, "
+        f"F1 of LMHLD_part less that of others, by epochs per stage: {told} ({_seeds(others)}, "
         f"{table['areas'].iloc[0]:.0f} areas, all test pixels of each strategy together). Its sign "
         f"{'does not change' if stable else 'changes'} with the epochs; that LMHLD_part is ahead of both, as in the "
-        f"paper, holds {ahead} of them.{weak}"
+        f"paper, holds {ahead} of them."
     )
 
 
@@ -159,15 +156,16 @@ def _score(row: Any) -> str:
 
 
 def _seeds(row: Any) -> str:
-    return "one seed" if row["seeds"] == 1 else f"{row['seeds']:.0f} seeds"
+    few, many = (find(row["seeds"]) for find in (np.min, np.max))  # of one row or of several
+    return "one seed" if many == 1 else f"{few:.0f} seeds" if few == many else f"{few:.0f} to {many:.0f} seeds"
 
 
 def _few(patches: int) -> str:
     return f"With {patches:.0f} test patches this is no finding." if patches < LEAST else ""
 
 
-def _sd(value: float) -> str:
-    return "" if np.isnan(value) else f", standard deviation up to {value:.3f}"
+def _sd(value: float, form: str = ", standard deviation up to {:.3f}") -> str:
+    return "" if np.isnan(value) else form.format(value)
 
 
 _SAY = (rankings, prevalence, label_noise, split_kinds, sizes_compared, switches, epochs_per_stage)

@@ -111,4 +111,4 @@ def view(event: ScoredEvent, title: str = "", longest: int = 480) -> View:
         whole, step = Window(0, 0, *image.shape), max(1, -(-max(image.shape) // longest))
         values = read_decimated(lambda strip: image.read(strip, bands), whole, step)
         truth = read_decimated(labels.read, whole, step) == 1 if labels else None
-    return View(title or event.name, values, bands, event.mask[::step, ::step] == 1, truth)
+    return View(title or event.name, values, bands, event.mask()[::step, ::step] == 1, truth)

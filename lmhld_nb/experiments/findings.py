@@ -131,13 +131,15 @@ def table6_by_area(table: pd.DataFrame) -> str:
     better, worse = (alone < low).sum(), (alone > high).sum()  # beyond the sampling error of test patches
     above = pairs.groupby("area")["gain"].agg(lambda gains: stats.binomtest(int((gains > 0).sum()), len(gains)).pvalue)
     alike = above[above < 0.05].index  # areas where networks agree by more than chance
-    signs = set(by_area[alike] > 0)
+    apart = (alone < low)[((alone < low) | (alone > high)) & pairs["area"].isin(alike)]
+    signs = set(by_area[alike] > 0)  # networks share their test patches, which must tell scores apart the same way
+    verdict = True in signs if len(signs) == 1 and signs == set(apart) else None
     return (
         f"on equal test patches mixing changes F1 by {span(by_area, '+.3f')} in {format_count(len(by_area), 'area')}. "
         f"It is better for {(pairs['gain'] > 0).sum()} of {len(pairs)} pairs of scores (networks agree beyond chance "
         f"in {format_count(len(alike), 'area')}, sign test); where the mix has an interval over test patches (for "
         f"{low.notna().sum()}), the score alone lies below it for {better}, above it for {worse}."
-        + claim("models perform better mixed", signs.pop() if len(signs) == 1 else None)
+        + claim("models perform better mixed", verdict)
         + limits(pairs)
     )
 
@@ -151,9 +153,8 @@ ALIKE = {
 def table7_beside(table: pd.DataFrame) -> str:
     """Say whether part beats mix and single, scored alike (`ALIKE`), for how many networks, and if by chance."""
     names = [name for name in TABLES if table[f"{name}_f1"].notna().any()]
-    names = names if "part" in names else []
     rows = table.dropna(subset=[f"{name}_f1" for name in names])
-    if rows.empty or len(names) < 2:
+    if rows.empty or len(names) < 2 or "part" not in names:
         return "no network is finished in part and in mix or single, so they cannot be compared."
     sure = stats.binomtest(0, len(rows)).pvalue <= 0.05  # whether a sign test can be significant with so few networks
     said, chance = [], []
@@ -167,11 +168,11 @@ def table7_beside(table: pd.DataFrame) -> str:
             chance.append(stats.binomtest(above, len(rows)).pvalue)
             text += f"; part is above {other} for {above}" + (f" (sign test: p {chance[-1]:.2g})" if sure else "")
         said.append(text)
-    low, high = (_column(rows, f"part_minus_single_{end}").dropna() for end in ("low", "high"))
+    gap, low, high = (_column(rows, f"part_minus_single{end}").dropna() for end in ("", "_low", "_high"))
     if len(low):
         said.append(
-            f"On the same patches, the whole interval of part minus single lies below 0 for {(high < 0).sum()} of "
-            f"{format_count(len(low), 'network')}, above it for {(low > 0).sum()}"
+            f"On the same patches, part minus single is {span(gap[low.index], '+.3f')}; of {len(low)} 95 % intervals, "
+            f"from {low.min():+.3f} to {high.max():+.3f}, {(high < 0).sum()} lie below 0, {(low > 0).sum()} above it"
         )
     published = (f"{name} {paper.table(number)['f1'].mean():.3f}" for name, number in TABLES.items())
     best = rows[[f"{name}_f1" for name in names]].mean().idxmax() == "part_f1"
@@ -222,13 +223,15 @@ def strategies(table: pd.DataFrame) -> str:
     sure = (low > 0) | (high < 0)
     columns = ["f1_minus_part", "f1_minus_part_low", "f1_minus_part_high"]
     gaps = [f"{name} {intervals.Interval(*row).describe('+.3f')}" for name, row in others[columns].iterrows()]
-    text = f"F1 minus that of LMHLD_part (seeds: {others['seeds'].min():.0f}): {', '.join(gaps)}."
+    seeds, blocks = others["seeds"].min(), _column(others, "blocks").min()
+    text = f"F1 minus that of LMHLD_part (seeds: {seeds:.0f}; {blocks:.0f} blocks of test patches): {', '.join(gaps)}."
     text += f" Beyond what the choice of test patches explains: {', '.join(others.index[sure]) or 'none'}."
+    text += " One seed does not say what another would change." if seeds == 1 else ""
     plain, unfrozen = "plain fine-tuning", "nothing frozen"
     lost = _column(table, "forgetting").set_axis(table["strategy"])
     if {"LMHLD_part", plain} <= {*lost.index}:
         text += f" Areas lose {lost['LMHLD_part']:.3f} of the highest F1 that they had, with {plain} {lost[plain]:.3f}."
-    can_tell = sure.get(unfrozen, False) and others["seeds"].min() > 1  # orders and seeds differ as much
+    can_tell = sure.get(unfrozen, False) and seeds > 1  # orders and seeds differ as much
     return text + claim("the freezing helps", high[unfrozen] < 0 if can_tell else None)
 
 
@@ -253,12 +256,11 @@ def patch_size_choice(table: pd.DataFrame) -> str:
     for area, rows in table.groupby("area", sort=False):
         best, others = rows[rows["chosen"]].iloc[0], rows.loc[~rows["chosen"], "mean_f1"]
         lead = f"best for {best['models_best']} of {best['models']} networks, mean F1 {best['mean_f1']:.3f}"
-        outside = rows.loc[_column(rows, "outside_chosen") == 1, "patch_size"].tolist()
-        other = "".join(f"; outside the training patches {size} px" for size in outside if size != best["patch_size"])
+        tied, outside = (rows["patch_size"][_column(rows, name) == 1] for name in ("tied", "outside_chosen"))
+        other = "".join(f"; outside the training patches {px} px" for px in outside if px != best["patch_size"])
+        alike = "".join(f", tied with {px} px" for px in tied if px != best["patch_size"])
         lead += f", the next {others.max():.3f}{other}"
-        alike = rows[_column(rows, "tied").eq(1) & ~rows["chosen"]]
-        tied = "".join(f", tied with {size} px" for size in alike["patch_size"])
-        said.append(f"{paper.area_name(str(area))} {best['patch_size']} px{tied} ({lead})")
+        said.append(f"{paper.area_name(str(area))} {best['patch_size']} px{alike} ({lead})")
     used = (table["chosen"] | _column(table, "tied").eq(1)) & (_column(table, "used") == 1)
     published = table["chosen"] & (_column(table, "published_chosen") == 1)
     text = f"{'; '.join(said)}. The size in use is best, or tied with the best, in {used.sum()} of {len(said)} areas."
@@ -267,7 +269,8 @@ def patch_size_choice(table: pd.DataFrame) -> str:
         return text
     best = rows[rows["chosen"]].iloc[0]  # among so many sizes, for so many networks that chance does not explain it
     chance = stats.binomtest(int(best["models_best"]), int(best["models"]), 1 / len(rows), alternative="greater").pvalue
-    return text + claim("224 px are best in Wenchuan", published.any() if chance < 0.05 else None)
+    shaky = chance >= 0.05 or (_column(rows, "outside_chosen")[rows["chosen"]] == 0).any()  # another is best there
+    return text + claim("224 px are best in Wenchuan", None if shaky else published.any())
 
 
 def recipe_study(table: pd.DataFrame) -> str:

@@ -70,7 +70,7 @@ def strategy_table(finals: Finals) -> pd.DataFrame:
     """Compare the chains of `part.strategies` and the joint trainings by strategy, means over seeds.
 
     Columns: f1 and f1_minus_part (on the same patches), with …_low and …_high, 95 % over blocks of test patches (NaN:
-    fewer than ten); forgetting; f1_sd, forgetting_sd (over seeds); seeds, trained_parameter_steps, seconds, run_ids.
+    fewer than ten); blocks; forgetting; f1_sd, forgetting_sd (seeds); seeds, trained_parameter_steps, seconds, run_ids.
     """
     counts = {name: intervals.stacked([tested_patches(run) for run in each], PLACE) for name, each in finals.items()}
     rows = {}
@@ -81,6 +81,7 @@ def strategy_table(finals: Finals) -> pd.DataFrame:
         rows[strategy] = {
             **intervals.over_patches(own).columns("f1"),
             **intervals.difference(own, part).columns("f1_minus_part"),
+            "blocks": own.shape[1],
             "forgetting": forgotten.mean(),
             "f1_sd": pd.Series([total_scores(run)["f1"] for run in finished]).std(),
             "forgetting_sd": forgotten.std(),

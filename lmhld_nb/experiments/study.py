@@ -142,8 +142,9 @@ class Study:
     def doubts(self, run_ids: Collection[str] = ()) -> list[str]:
         """Return remarks on runs (not converged, few test patches, not portable); without ids, on all runs used."""
         said, seen = [], [run for run_id, run in self.seen.items() if not run_ids or run_id in run_ids]
-        if open_ended := sum(not run.converged for run in seen):
-            said.append(f"{open_ended} of {len(seen)} trainings not converged")
+        stages = [stage for spec in {spec for run in seen for spec in run.spec.chain} if (stage := runs.find(spec))]
+        if open_ended := sum(not stage.converged for stage in stages):
+            said.append(f"{open_ended} of {len(stages)} trainings not converged")
         if few := [area for run in seen for area, patches in run.tested.items() if patches < intervals.LEAST]:
             names = ", ".join(map(paper.area_name, dict.fromkeys(few)))
             said.append(f"fewer than {intervals.LEAST} test patches: {names}")

@@ -25,8 +25,8 @@ from lmhld_nb.experiments.tables import score_table
 from lmhld_nb.mapping import prediction
 from lmhld_nb.patches.batches import load_split
 from lmhld_nb.runs import Run
-from lmhld_nb.scenes import Scene
 from lmhld_nb.scenes.rasters import Window
+from lmhld_nb.scenes.scene import Scene
 from lmhld_nb.sources import DataSet
 from lmhld_nb.training import engine, scoring
 from lmhld_nb.training.hardware import choose_device
@@ -81,17 +81,17 @@ def about(dataset: DataSet, area: str) -> str:
 class ScoredEvent:
     """A run's result on an event: all scenes of an area of a data set, with pixels and landslides pooled.
 
-    ``threshold`` comes from `validation`; ``blocks`` (n, 4) are counts in squares of `BLOCK` px; ``mask`` is the first
-    scene's map (255: no data); ``index_f1`` is F1 of the best threshold on one index, fitted to this same event.
+    ``threshold`` comes from `validation`; ``blocks`` (n, 4) are counts in squares of `BLOCK` px; ``index_f1`` is F1 of
+    the best threshold on one index, fitted to this same event.
     """
 
     dataset: DataSet
     area: str
     run: Run
     threshold: float
+    device: str
     tally: Tally
     blocks: np.ndarray
-    mask: np.ndarray
     mapped_share: float
     pixel_m: float
     index_f1: float
@@ -107,6 +107,15 @@ class ScoredEvent:
         """`Tally.scores` at the threshold, with ``by_chance``, and ``f1_at_half``: F1 at a threshold of 0.5."""
         ranked, sizes = self.tally.ranked, self.tally.sizes
         return {**self.tally.scores(), "f1_at_half": ranked.confusion(0.5).f1, "by_chance": sizes["by_chance"].sum()}
+
+    def mask(self) -> np.ndarray:
+        """Return the map of its first scene (255: no data), computed once."""
+
+        def compute() -> dict[str, np.ndarray]:
+            with scenes.open_image(self.dataset.scenes_of(self.area)[0]) as image:
+                return {"mask": _mask(prediction.of_run(self.run, self.device)(image), self.threshold)}
+
+        return runs.remembered(self.run, f"map-{self.dataset.fingerprint}-{self.area}", compute)["mask"]
 
     @property
     def is_scored(self) -> bool:
@@ -144,9 +153,9 @@ def validation(run: Run, device: str = "auto") -> Ranked:
         with torch.inference_mode(), engine.autocast(target, run.recipe):
             for images, masks in batches.load(batches.order(4 * run.recipe.batch_size, None)):
                 ranked += Ranked.of(torch.sigmoid(model(images).float()).cpu().numpy(), masks.cpu().numpy() == 1)
-        return {"pixels": ranked.pixels, "sums": ranked.sums}
+        return {"pixels": ranked.pixels}
 
-    return Ranked(**runs.remembered(run, "validation", compute))
+    return Ranked(runs.remembered(run, "validation", compute)["pixels"])
 
 
 def score_all(study: Study, on_missing: str = "train", progress: bool = False) -> list[ScoredEvent]:
@@ -156,13 +165,13 @@ def score_all(study: Study, on_missing: str = "train", progress: bool = False) -
     if not specs or (on_missing == "skip" and not study.finished(specs)):
         print("no event is mapped: its data or its network are not here")
         return []
-    finished = study.fetch(specs, on_missing)
-    return [
-        event
-        for networks, events, dataset in groups
-        for run in runs.select(networks, finished)
-        for event in score_events(study, dataset, events.areas, run, progress)
-    ]
+    finished, scored = study.fetch(specs, on_missing), list[ScoredEvent]()
+    for networks, events, dataset in groups:
+        for run in runs.select(networks, finished):
+            scored += score_events(study, dataset, events.areas, run, progress)
+    for event in one_seed(scored):
+        event.mask()  # for figures, also where only the records of the run are
+    return scored
 
 
 def one_seed(events: Sequence[ScoredEvent]) -> list[ScoredEvent]:
@@ -177,8 +186,8 @@ def score_events(study: Study, dataset: DataSet, areas: Sequence[str], run: Run,
     for area in tqdm(areas or dataset.areas, "map", unit="event", leave=False, disable=not bar):
         compute = partial(_score, run, dataset.scenes_of(area), threshold, device)
         stored = runs.remembered(run, f"event-{dataset.fingerprint}-{area}", compute)
-        arrays, facts = (Tally.of_arrays(stored), stored["blocks"], stored["mask"]), stored["facts"].tolist()
-        scored.append(ScoredEvent(dataset, area, run, threshold, *arrays, *facts))
+        arrays, facts = (Tally.of_arrays(stored), stored["blocks"]), stored["facts"].tolist()
+        scored.append(ScoredEvent(dataset, area, run, threshold, device, *arrays, *facts))
     return scored
 
 
@@ -195,7 +204,7 @@ def _score(run: Run, scene_list: Sequence[Scene], threshold: float, device: str)
             step = max(1, round((truth.size * len(scene_list) / INDEX_PIXELS) ** 0.5))
             values = scenes.read_decimated(lambda strip: image.read(strip, bands), whole, step)
             known = np.where(image.valid(values), truth[::step, ::step], 255)
-        masks.append(np.where(probability < 0, 255, probability >= threshold).astype(np.uint8))
+        masks.append(_mask(probability, threshold))
         tallies.append(objects.tally_whole(probability, masks[-1], truth, pixel_m**2))
         squares = scoring.in_windows(masks[-1] == 1, truth == 1, (masks[-1] != 255) & (truth != 255), BLOCK)
         blocks.append(squares[:, squares.any(axis=0)].T)
@@ -204,8 +213,11 @@ def _score(run: Run, scene_list: Sequence[Scene], threshold: float, device: str)
     index_f1 = best_threshold(images, labelled, bands).confusion.f1 if (labelled <= 1).any() else np.nan
     mapped, known_px = (sum(int((mask == code).sum()) for code in codes for mask in masks) for codes in ([1], [0, 1]))
     facts = np.array([mapped / known_px, pixel_m, index_f1])
-    tally = reduce(operator.add, tallies)
-    return {**tally.arrays(), "blocks": np.concatenate(blocks), "mask": masks[0], "facts": facts}
+    return {**reduce(operator.add, tallies).arrays(), "blocks": np.concatenate(blocks), "facts": facts}
+
+
+def _mask(probability: np.ndarray, threshold: float) -> np.ndarray:
+    return np.where(probability < 0, 255, probability >= threshold).astype(np.uint8)
 
 
 def events_table(events: Sequence[ScoredEvent]) -> pd.DataFrame:
@@ -263,14 +275,14 @@ def found_scores(table: pd.DataFrame) -> str:
         return NO_LABELS
     share, low, high = _share(detected, known)
     most = False if high <= 0.5 else True if low > 0.5 >= chance / known else None
-    several = rows["seeds"].max() > 1  # the interval says nothing of seeds
-    seeds = f" (mean of {rows['seeds'].max():.0f} seeds; the interval is over landslides)" if several else " (one seed)"
+    few, many = rows["seeds"].agg(["min", "max"]).astype(int)  # the interval says nothing of seeds
+    seeds = f"{few} to {many} seeds" if few < many else findings.format_count(many, "seed")
     mapped, false = rows[["mapped", "mapped_false"]].sum()  # mean of the seeds
     return (
         f"the F1 of the network beside the best threshold on one index: {'; '.join(said)}. Of {known:.0f} landslides "
-        f"{share} are detected{seeds}, {chance / known:.0%} by the same maps at random places. "
-        f"Of {mapped:.0f} mapped objects, {false:.0f} are false."
-        f"{findings.claim('most landslides are identified', most if several else None)}"
+        f"{share} are detected (mean of {seeds}; the interval is over landslides), {chance / known:.0%} by these maps "
+        f"at random places. Of {mapped:.0f} mapped objects, {false:.0f} are false."
+        f"{findings.claim('most landslides are identified', most if few > 1 else None)} It leaves out false alarms."
     )
 
 
@@ -280,10 +292,9 @@ def found_curves(table: pd.DataFrame) -> str:
         return NO_LABELS
     ratio, better = rows["average_precision"] / rows["prevalence"], (rows["f1"] > rows["f1_at_half"]).sum()
     return (
-        f"average precision is {findings.span(ratio, '.1f')} times the share of landslide, which chance reaches; the "
-        f"threshold of validation, {findings.span(rows['threshold'], '.2f')}, beats 0.5 at {better} of {len(rows)}. "
-        f"Probabilities are off by {findings.span(rows['calibration_error'], '.2f')} (expected calibration error)."
-        " Maps are those of the first seed."
+        f"in maps of the first seed, average precision is {findings.span(ratio, '.1f')} times the share of landslide, "
+        f"which chance reaches; the threshold of validation, {findings.span(rows['threshold'], '.2f')}, beats 0.5 at "
+        f"{better} of {len(rows)}; the expected calibration error is {findings.span(rows['calibration_error'], '.2f')}."
     )
 
 

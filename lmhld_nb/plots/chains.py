@@ -22,8 +22,7 @@ def order_differences(scores: pd.DataFrame, score: str) -> Figure:
     models, orders = list(scores.index.unique("model")), list(scores.index.unique("order"))
     values = scores[score].unstack("order").reindex(index=models, columns=orders).to_numpy(float)
     differences = np.abs(values[:, :, None] - values[:, None, :])
-    # One scale for all panels, so that colours compare between networks.
-    largest = max(1e-6, float(np.nan_to_num(differences).max()))
+    largest = max(1e-6, float(np.nan_to_num(differences).max()))  # of all panels: colours compare between networks
     side = max(1.6, 0.38 * len(orders)) + 0.3
     figure, panels, _, _ = style.grid(len(models), (side, side + 0.35), (0.8, 0.4), _ACROSS, **_PAGE)
     for ax, model, cells in zip(panels, models, differences, strict=True):

@@ -134,8 +134,7 @@ def windows_on_scene(scene: Scene, patch_set: PatchSet) -> Figure:
     outline = (np.arange(0, cols, step), np.arange(0, rows, step), labels[::step, ::step] == 1)
     axes[0].contour(*outline, [0.5], colors="cyan", linewidths=0.5)
     axes[0].set_title("landslides outlined")
-    # Red, green, blue and opacity of each window, by its reason.
-    fills = {reason: to_rgba(colour, 0.55) for reason, (colour, _) in WINDOWS.items()}
+    fills = {reason: to_rgba(colour, 0.55) for reason, (colour, _) in WINDOWS.items()}  # with their opacity
     picture = np.array([fills[str(reason)] for reason in reasons.flat]).reshape(*reasons.shape, 4)
     axes[1].imshow(picture, extent=(0, reasons.shape[1] * size, reasons.shape[0] * size, 0))
     axes[1].set(xlim=(0, cols), ylim=(rows, 0), title=f"{size}-pixel windows")

@@ -67,8 +67,7 @@ def experiment_scheme(planned: Sequence[PlannedRun], areas: Sequence[str]) -> Fi
     arrows += [("2", "each"), ("3", "one"), ("4", "learnt"), ("4", "unseen")]
     figure, ax = plt.subplots(figsize=(11, 4.7))
     _draw(ax, boxes, arrows)
-    # One size for all: experiment 3 bypasses the choice of sizes.
-    left = boxes["3"].x - boxes["3"].width / 2
+    left = boxes["3"].x - boxes["3"].width / 2  # one size for all: experiment 3 bypasses the choice of sizes
     corners = [(0, -0.5), (0, -1.0), (left - 0.45, -1.0), (left - 0.45, -0.3), (left - 0.05, -0.3)]
     ax.add_patch(FancyArrowPatch(path=Path(corners), fill=False, **_ARROW))
     ax.text(left / 2 - 0.225, -1.08, "all areas cut to one size", va="top", ha="center", fontsize=7.5, color="0.35")

@@ -18,8 +18,7 @@ from lmhld_nb.experiments.findings import network_title as network_title
 from lmhld_nb.paper import area_name as area_name
 
 RGB = tuple[float, float, float]
-# Colour-blind safe, one per class: hit, false alarm, miss.
-HIT, FALSE_ALARM, MISS = "#009e73", "#d55e00", "#56b4e9"
+HIT, FALSE_ALARM, MISS = "#009e73", "#d55e00", "#56b4e9"  # colour-blind safe
 MISSING = "0.88"
 """Grey of cells and panels without a value."""
 _STYLE: dict[Any, Any] = {

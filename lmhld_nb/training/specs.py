@@ -66,8 +66,7 @@ class Stage(Strict):
 
     parent: RunSpec  # the training whose tested weights it starts from
     treatment: Annotated[tuple[Treatment, ...], Field(min_length=len(LAYER_GROUPS), max_length=len(LAYER_GROUPS))]
-    # Strength of elastic weight consolidation (`chains.consolidation`); 0 for none.
-    ewc: Annotated[float, Field(ge=0, le=1e9)] = 0.0
+    ewc: Annotated[float, Field(ge=0, le=1e9)] = 0.0  # strength of consolidation (`chains.consolidation`); 0 for none
     replay: Share = 0.0  # share of each earlier area's training patches trained on again
 
     @property
@@ -79,8 +78,7 @@ class RunSpec(Strict):
     """All that determines a run's result, and so its id."""
 
     model: str  # architecture (`models.network`)
-    # Digest of its code, for an external network.
-    source: str = Field(default_factory=lambda own: models.source_of(str(own.get("model"))))
+    source: str = Field(default_factory=lambda own: models.source_of(str(own.get("model"))))  # digest of external code
     width: Width | None = None  # channels of its first level; None as published
     data: tuple[PatchSpec, ...]  # patches of one or more areas, trained on together
     recipe: Recipe

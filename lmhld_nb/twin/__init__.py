@@ -32,15 +32,13 @@ class TwinSpec(config.Strict):
 
     kind: Literal["twin"] = "twin"
     seed: config.Seed = 0
-    # Target share of LMHLD's patches (Table 2), or of an event's windows.
-    scale: float = Field(default=0.006, gt=0, le=10)
+    scale: float = Field(default=0.006, gt=0, le=10)  # target share of LMHLD's patches (Table 2), or an event's windows
     min_patches: int = Field(default=40, ge=4, le=100_000)  # bounds of that number for each area
     max_patches: int | None = Field(default=60, ge=4, le=100_000)  # None: no bound
     patches: dict[str, config.Count] = {}  # numbers by area, which override scale and bounds
     areas: tuple[str, ...] = tuple(AREAS)  # which of the seven areas and six events to generate
     bare: tuple[str, ...] = ()  # areas that also get a scene without landslides, a quarter of the size of the others
-    # Approximate number per scene, which bounds memory.
-    patches_per_scene: int = Field(default=60, ge=4, le=10_000)
+    patches_per_scene: int = Field(default=60, ge=4, le=10_000)  # approximately, which bounds memory
     label_noise: Level = "mild"  # how inaccurately outlines are drawn (`labels.LEVELS`); true ones are stored with them
 
     @field_validator("areas", "bare", "patches")

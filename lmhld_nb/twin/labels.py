@@ -71,8 +71,7 @@ def _merged(label: Labels, share: float, rng: np.random.Generator) -> Labels:
 
 def _shifted(label: Labels, chosen: Mask, steps: NDArray[np.float64], most: int) -> Labels:
     """Shift some outlines as a whole by up to ``most`` pixels; ``steps`` are (2, landslides), 0 to 1."""
-    # Never by zero: the centre of the square of shifts is left out.
-    side = 2 * most + 1
+    side = 2 * most + 1  # of the square of shifts, whose centre is left out: never by zero
     place = (steps[0] * (side**2 - 1)).astype(int)
     place += place >= side**2 // 2
     down, right = (np.where(chosen, shift - most, 0) for shift in divmod(place, side))

@@ -214,8 +214,7 @@ def _outlines(label: labels.Labels, recipe: AreaRecipe, transform: Affine) -> ge
     shapes = features.shapes(label, mask=label > 0, connectivity=4, transform=transform)
     pieces = [{"id": int(number), "geometry": shapely.geometry.shape(outline)} for outline, number in shapes]
     table = geopandas.GeoDataFrame(pieces, columns=["id", "geometry"], crs=f"EPSG:{recipe.epsg}")
-    # A landslide has several pieces if a neighbour's outline covers its middle.
-    table = table.dissolve("id", as_index=False)
+    table = table.dissolve("id", as_index=False)  # of several pieces if a neighbour's outline covers its middle
     table["area_px"] = np.bincount(label.ravel())[table["id"]]
     table["area_m2"] = table["area_px"] * recipe.resolution_m**2
     return table.set_geometry(table.make_valid())
